@@ -1,1 +1,3 @@
-//! placeholder
+//! A gateway that gives legacy compute clients back the image API that Nova took away.
+
+pub mod upstream;

@@ -1,2 +1,3 @@
-//! placeholder
+//! Entry point.
+
 fn main() {}

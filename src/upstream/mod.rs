@@ -1,0 +1,51 @@
+//! The one way out: a shared HTTP client and a bounded exchange.
+//!
+//! Everything that leaves this process (to Glance, to Keystone) goes through [`exchange`], which
+//! holds a deadline and a size limit over the whole answer. The client follows no redirects, since
+//! reqwest would carry `X-Auth-Token` along, and honours no proxy from the environment, so a token
+//! reaches the configured endpoints and nothing else.
+
+mod exchange;
+pub mod runtime;
+
+pub use exchange::{Answer, Limits, TransportError, exchange};
+
+use std::time::Duration;
+
+/// How the shared client keeps its connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientSettings {
+    /// Longest wait for a TCP (and TLS) connection.
+    pub connect_timeout: Duration,
+    /// Idle connections are closed after this long; keep it below the server's own keep-alive.
+    pub idle_timeout: Duration,
+    /// Idle connections kept for each endpoint.
+    pub idle_per_host: usize,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(4),
+            idle_per_host: 64,
+        }
+    }
+}
+
+/// Builds the client that all upstream calls share.
+///
+/// Fails only when TLS cannot be set up (no usable trust store, say).
+pub fn client(settings: ClientSettings) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(settings.idle_timeout)
+        .pool_max_idle_per_host(settings.idle_per_host)
+        .tcp_nodelay(true)
+        .user_agent(concat!("nova-image-proxy/", env!("CARGO_PKG_VERSION")))
+        .build()
+}

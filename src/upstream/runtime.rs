@@ -1,0 +1,56 @@
+//! The runtime that upstream work runs on.
+//!
+//! An actix worker is a single-threaded runtime: a page of a thousand images parsed there would
+//! stall every other request of that worker, and a pooled connection would live and die with the
+//! worker that opened it. So fetching, parsing and rendering happen here, on a multi-thread
+//! runtime of their own, and a worker only awaits the outcome.
+
+use std::future::Future;
+use std::io;
+use thiserror::Error;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// The task that was to produce an answer is gone: it panicked, or the process is stopping.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("the task that was to answer ended early")]
+pub struct TaskLost;
+
+/// A handle to the upstream runtime; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Spawner(Handle);
+
+impl Spawner {
+    /// Runs `work` in a task of its own, which goes on when the caller stops waiting.
+    pub async fn run<T, F>(&self, work: F) -> Result<T, TaskLost>
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.spawn(work).await.map_err(|_| TaskLost)
+    }
+
+    /// Starts `work` and does not wait for it.
+    pub fn detach<F>(&self, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.0.spawn(work);
+    }
+
+    /// The runtime this is called on, for tests.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(Handle::current())
+    }
+}
+
+/// Starts the runtime. It must be kept for as long as requests are served.
+pub fn start(threads: usize) -> io::Result<(Runtime, Spawner)> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name("upstream")
+        .enable_all()
+        .build()?;
+    let spawner = Spawner(runtime.handle().clone());
+    Ok((runtime, spawner))
+}
