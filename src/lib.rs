@@ -1,3 +1,6 @@
 //! A gateway that gives legacy compute clients back the image API that Nova took away.
 
+pub mod cache;
+pub mod config;
+pub mod keystone;
 pub mod upstream;
