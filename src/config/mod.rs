@@ -17,13 +17,14 @@ mod words;
 pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
 pub use glance::{Glance, GlanceMode};
-pub use keystone::Keystone;
+pub use keystone::{Credentials, Domain, Interface, Keystone, SecretSource};
 pub use log::{Log, LogFormat};
 pub use nova::Nova;
 pub use problem::Problem;
 pub use server::Server;
 
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -261,6 +262,11 @@ impl Settings {
         }
         problems
     }
+}
+
+/// Writes that a secret is set, never the secret.
+fn masked<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_| "***").serialize(serializer)
 }
 
 /// Whether `url` is what [`PLAIN_HTTP`] says.

@@ -1,0 +1,304 @@
+//! The wall: whose answers may be shown to whom.
+//!
+//! Cached answers are found by their scope first. Two requests share answers only if their scopes
+//! are equal, so equality and hash here are what keeps one project's images from another.
+//!
+//! A scope is compared by its very parts and not by a digest of them: equality is exact without an
+//! argument about hashes, there is no encoding to get wrong, and it costs a few short comparisons.
+//! There is no way to build one but from a validated token, from the keyed digest of a token that
+//! Glance judges itself, or for a gateway without authentication; the three are never equal.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::keystone::{DigestKey, Identity, Token, TokenDigest};
+
+/// Who shares cached answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Share {
+    /// Everybody who has the same roles in the same project.
+    #[default]
+    Project,
+    /// Only the same user, for clouds whose Glance policies look at users.
+    User,
+}
+
+/// Whose answers an entry of the cache holds.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Scope(Kind);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    Project(SameProject),
+    User(SameUser),
+    Token(TokenDigest),
+    Anonymous,
+}
+
+impl Scope {
+    /// The scope of a validated token; `None` for one without a project, whose answers are never
+    /// kept.
+    #[must_use]
+    pub fn of(token: &Token, share: Share) -> Option<Self> {
+        let identity = Arc::clone(token.identity()?);
+        Some(Self(match share {
+            Share::Project => Kind::Project(SameProject(identity)),
+            Share::User => Kind::User(SameUser(identity)),
+        }))
+    }
+
+    /// The scope of one token that nobody here has validated: equal for the same token only.
+    #[must_use]
+    pub fn of_unread_token(token: &str, key: &DigestKey) -> Self {
+        Self(Kind::Token(key.digest(token)))
+    }
+
+    /// The one scope there is without authentication.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self(Kind::Anonymous)
+    }
+
+    /// How much memory the scope keeps alive, in bytes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let behind = match &self.0 {
+            Kind::Project(SameProject(identity)) | Kind::User(SameUser(identity)) => {
+                identity.bytes()
+            }
+            Kind::Token(_) | Kind::Anonymous => 0,
+        };
+        size_of::<Self>() + behind
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Kind::Project(SameProject(identity)) => return write_project(f, "project", identity),
+            Kind::User(SameUser(identity)) => return write_project(f, "user in project", identity),
+            Kind::Token(_) => "token",
+            Kind::Anonymous => "anonymous",
+        };
+        write!(f, "Scope({kind})")
+    }
+}
+
+fn write_project(f: &mut fmt::Formatter<'_>, kind: &str, identity: &Identity) -> fmt::Result {
+    write!(f, "Scope({kind} {})", identity.project_id())
+}
+
+/// Equal when everything but the user is.
+#[derive(Clone)]
+struct SameProject(Arc<Identity>);
+
+impl SameProject {
+    fn parts(&self) -> (&str, &str, &[String], bool) {
+        let identity = &*self.0;
+        (
+            identity.project_id(),
+            identity.project_domain_id(),
+            identity.roles(),
+            identity.is_admin_project(),
+        )
+    }
+}
+
+impl PartialEq for SameProject {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.parts() == other.parts()
+    }
+}
+
+impl Eq for SameProject {}
+
+impl Hash for SameProject {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+/// Equal when everything is, the user too.
+#[derive(Clone)]
+struct SameUser(Arc<Identity>);
+
+impl PartialEq for SameUser {
+    fn eq(&self, other: &Self) -> bool {
+        *self.0 == *other.0
+    }
+}
+
+impl Eq for SameUser {}
+
+impl Hash for SameUser {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::keystone::testing;
+
+    /// What decides, as plain values.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Parts {
+        user: String,
+        project: String,
+        domain: String,
+        roles: Vec<String>,
+        admin_project: Option<bool>,
+    }
+
+    impl Parts {
+        fn token(&self) -> Token {
+            let roles: Vec<_> = self
+                .roles
+                .iter()
+                .map(|name| json!({"name": name}))
+                .collect();
+            testing::token(json!({
+                "user": {"id": self.user},
+                "project": {"id": self.project, "domain": {"id": self.domain}},
+                "roles": roles,
+                "is_admin_project": self.admin_project,
+            }))
+        }
+
+        fn scope(&self, share: Share) -> Scope {
+            Scope::of(&self.token(), share).unwrap()
+        }
+
+        fn without_user(&self) -> (&str, &str, BTreeSet<&String>, bool) {
+            let roles = self.roles.iter().collect();
+            let admin_project = self.admin_project.unwrap_or(true);
+            (&self.project, &self.domain, roles, admin_project)
+        }
+    }
+
+    /// Few letters, so that equal parts and parts that only look equal when joined are common.
+    fn parts() -> impl Strategy<Value = Parts> {
+        let id = || "[ab,]{1,2}";
+        let roles = prop::collection::vec(id(), 0..4);
+        (id(), id(), id(), roles, any::<Option<bool>>()).prop_map(
+            |(user, project, domain, roles, admin_project)| Parts {
+                user,
+                project,
+                domain,
+                roles,
+                admin_project,
+            },
+        )
+    }
+
+    /// Distinct in a set is distinct by equality and hash together, as in the cache.
+    fn alike(one: &Scope, other: &Scope) -> bool {
+        let count = HashSet::from([one.clone(), other.clone()]).len();
+        assert_eq!(count == 1, one == other);
+        count == 1
+    }
+
+    proptest! {
+        #[test]
+        fn a_project_scope_is_shared_exactly_with_the_same_rights_in_the_same_project(
+            one in parts(),
+            other in parts(),
+        ) {
+            prop_assert_eq!(
+                alike(&one.scope(Share::Project), &other.scope(Share::Project)),
+                one.without_user() == other.without_user()
+            );
+        }
+
+        #[test]
+        fn a_user_scope_is_shared_exactly_with_oneself(one in parts(), other in parts()) {
+            prop_assert_eq!(
+                alike(&one.scope(Share::User), &other.scope(Share::User)),
+                one.user == other.user && one.without_user() == other.without_user()
+            );
+        }
+
+        #[test]
+        fn one_differing_part_is_enough(one in parts(), which in 0..5) {
+            let mut other = one.clone();
+            match which {
+                0 => other.project.push('x'),
+                1 => other.domain.push('x'),
+                2 => other.roles.push("x".to_owned()),
+                3 => other.admin_project = Some(!one.admin_project.unwrap_or(true)),
+                _ => other.user.push('x'),
+            }
+            let shared = alike(&one.scope(Share::Project), &other.scope(Share::Project));
+            prop_assert_eq!(shared, which == 4);
+            prop_assert!(!alike(&one.scope(Share::User), &other.scope(Share::User)));
+        }
+
+        #[test]
+        fn neither_the_order_of_roles_nor_their_number_matters(
+            one in parts(),
+            order in any::<prop::sample::Index>(),
+        ) {
+            let mut other = one.clone();
+            if !one.roles.is_empty() {
+                other.roles.rotate_left(order.index(one.roles.len()));
+                other.roles.push(one.roles[0].clone());
+            }
+            for share in [Share::Project, Share::User] {
+                prop_assert!(alike(&one.scope(share), &other.scope(share)));
+            }
+        }
+
+        #[test]
+        fn unread_tokens_share_with_the_same_token_only(one in "[ab]{1,3}", other in "[ab]{1,3}") {
+            let key = DigestKey::random().unwrap();
+            prop_assert_eq!(
+                alike(&Scope::of_unread_token(&one, &key), &Scope::of_unread_token(&other, &key)),
+                one == other
+            );
+        }
+    }
+
+    #[test]
+    fn kinds_of_scope_are_never_equal() {
+        let token = testing::token(json!({}));
+        let key = DigestKey::random().unwrap();
+        let scopes = [
+            Scope::of(&token, Share::Project).unwrap(),
+            Scope::of(&token, Share::User).unwrap(),
+            Scope::of_unread_token("t", &key),
+            Scope::anonymous(),
+        ];
+        assert_eq!(HashSet::from(scopes).len(), 4);
+        assert!(alike(&Scope::anonymous(), &Scope::anonymous()));
+    }
+
+    #[test]
+    fn tokens_without_a_project_have_no_scope() {
+        for change in [
+            json!({"project": null}),
+            json!({"project": null, "domain": {"id": "d1"}}),
+            json!({"project": null, "system": {"all": true}}),
+        ] {
+            let token = testing::token(change);
+            assert!(Scope::of(&token, Share::Project).is_none());
+            assert!(Scope::of(&token, Share::User).is_none());
+        }
+    }
+
+    #[test]
+    fn a_scope_shows_no_token() {
+        let key = DigestKey::random().unwrap();
+        let scope = Scope::of_unread_token("gAAAAABhunter2", &key);
+        assert_eq!(format!("{scope:?}"), "Scope(token)");
+        let token = testing::token(json!({}));
+        let scope = Scope::of(&token, Share::User).unwrap();
+        assert_eq!(format!("{scope:?}"), "Scope(user in project p1)");
+    }
+}

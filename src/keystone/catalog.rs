@@ -1,0 +1,197 @@
+//! Glance's endpoint out of a token's service catalog.
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::config::Interface;
+
+/// The service type Glance is registered under.
+const SERVICE: &str = "image";
+
+/// One service of a catalog, as Keystone writes it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Service {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Endpoint {
+    interface: Option<String>,
+    region_id: Option<String>,
+    region: Option<String>,
+    url: Option<String>,
+}
+
+impl Endpoint {
+    /// `region` is the older name of the same thing.
+    fn region(&self) -> Option<&str> {
+        self.region_id.as_deref().or(self.region.as_deref())
+    }
+}
+
+/// Which endpoint of a catalog is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    pub(super) region: Option<String>,
+    pub(super) interface: Interface,
+}
+
+/// Why a token's catalog gives no image endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoImageEndpoint {
+    /// Tokens are validated without their catalogs, since `glance.endpoints` is set.
+    #[error("catalogs are not asked for")]
+    NotAskedFor,
+    /// The token has no catalog, as an unscoped one has none.
+    #[error("the token has no catalog")]
+    NoCatalog,
+    /// The catalog has no service of type `image`.
+    #[error("the catalog has no service of type image")]
+    NoService,
+    /// The image service has no endpoint in the region and on the interface wanted.
+    #[error("the image service has no endpoint in keystone.region on keystone.interface")]
+    NoMatch,
+    /// The endpoint is no http or https URL.
+    #[error("the image service's endpoint is not an http or https URL")]
+    NotAUrl,
+}
+
+impl Choice {
+    /// The first endpoint that fits, without its version, as clients use it.
+    pub(super) fn image_endpoint(&self, catalog: &[Service]) -> Result<Url, NoImageEndpoint> {
+        let mut services = catalog
+            .iter()
+            .filter(|service| service.kind == SERVICE)
+            .peekable();
+        if services.peek().is_none() {
+            return Err(NoImageEndpoint::NoService);
+        }
+        let url = services
+            .flat_map(|service| &service.endpoints)
+            .filter(|endpoint| self.fits(endpoint))
+            .find_map(|endpoint| endpoint.url.as_deref())
+            .ok_or(NoImageEndpoint::NoMatch)?;
+        unversioned(url).ok_or(NoImageEndpoint::NotAUrl)
+    }
+
+    fn fits(&self, endpoint: &Endpoint) -> bool {
+        endpoint.interface.as_deref() == Some(self.interface.as_str())
+            && self
+                .region
+                .as_deref()
+                .is_none_or(|region| endpoint.region() == Some(region))
+    }
+}
+
+/// An endpoint's URL without its version; `None` when it is no plain http or https URL.
+fn unversioned(url: &str) -> Option<Url> {
+    let mut url = Url::parse(url.trim()).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none();
+    url.set_query(None);
+    url.set_fragment(None);
+    plain.then(|| without_version(url))
+}
+
+/// A URL without a version as its last segment (`/v2`, `/v2.1/`) and without a slash at the end.
+pub(super) fn without_version(mut url: Url) -> Url {
+    let path = url.path().trim_end_matches('/');
+    let path = match path.rsplit_once('/') {
+        Some((before, last)) if is_version(last) => before,
+        Some(_) | None => path,
+    };
+    let path = path.trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    url
+}
+
+fn is_version(segment: &str) -> bool {
+    let Some(number) = segment.strip_prefix('v') else {
+        return false;
+    };
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    [major, minor]
+        .iter()
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn catalog(json: serde_json::Value) -> Vec<Service> {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn choice(region: Option<&str>, interface: Interface) -> Choice {
+        Choice {
+            region: region.map(str::to_owned),
+            interface,
+        }
+    }
+
+    fn two_regions() -> Vec<Service> {
+        catalog(json!([
+            {"type": "compute", "name": "nova", "id": "1", "endpoints": [
+                {"interface": "public", "region_id": "One", "region": "One", "url": "http://nova"},
+            ]},
+            {"type": "image", "name": "glance", "id": "2", "endpoints": [
+                {"interface": "internal", "region_id": "One", "url": "http://one-internal:9292/v2"},
+                {"interface": "public", "region_id": "One", "url": "https://one/image/v2/"},
+                {"interface": "public", "region": "Two", "url": "http://two:9292"},
+                {"interface": "admin", "region": null, "url": null},
+            ]},
+        ]))
+    }
+
+    #[rstest]
+    #[case(None, Interface::Public, Ok("https://one/image"))]
+    #[case(Some("One"), Interface::Internal, Ok("http://one-internal:9292/"))]
+    #[case(Some("Two"), Interface::Public, Ok("http://two:9292/"))]
+    #[case(Some("Two"), Interface::Internal, Err(NoImageEndpoint::NoMatch))]
+    #[case(Some("two"), Interface::Public, Err(NoImageEndpoint::NoMatch))]
+    #[case(None, Interface::Admin, Err(NoImageEndpoint::NoMatch))]
+    fn the_region_and_the_interface_decide(
+        #[case] region: Option<&str>,
+        #[case] interface: Interface,
+        #[case] expected: Result<&str, NoImageEndpoint>,
+    ) {
+        let found = choice(region, interface).image_endpoint(&two_regions());
+        assert_eq!(
+            found.as_ref().map(Url::as_str).map_err(|why| *why),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_catalog_without_an_image_service_says_so() {
+        let nothing = choice(None, Interface::Public).image_endpoint(&catalog(json!([])));
+        assert_eq!(nothing, Err(NoImageEndpoint::NoService));
+    }
+
+    #[rstest]
+    #[case("http://g:9292", Some("http://g:9292/"))]
+    #[case("http://g:9292/", Some("http://g:9292/"))]
+    #[case("http://g:9292/v2", Some("http://g:9292/"))]
+    #[case("http://g:9292/v2.16/", Some("http://g:9292/"))]
+    #[case("http://g/image", Some("http://g/image"))]
+    #[case("http://g/image//v1//", Some("http://g/image"))]
+    #[case("http://g/v2image", Some("http://g/v2image"))]
+    #[case("http://g/v", Some("http://g/v"))]
+    #[case("http://g/v2.", Some("http://g/v2."))]
+    #[case("http://g/v2/images", Some("http://g/v2/images"))]
+    #[case("ftp://g/v2", None)]
+    #[case("http://user:secret@g/v2", None)]
+    #[case("g:9292", None)]
+    #[case("", None)]
+    fn only_a_version_at_the_end_is_stripped(#[case] url: &str, #[case] expected: Option<&str>) {
+        assert_eq!(unversioned(url).as_ref().map(Url::as_str), expected);
+    }
+}

@@ -1,0 +1,193 @@
+//! A validated token: what Keystone said about whoever sent the request.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use url::Url;
+
+use super::catalog::NoImageEndpoint;
+use super::rules::AccessRules;
+
+/// What a token gives rights on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// A project.
+    Project,
+    /// A domain.
+    Domain,
+    /// The whole system.
+    System,
+    /// Nothing; such a token only proves who the user is.
+    Unscoped,
+}
+
+/// Who acts in which project with which rights; all that decides what Glance shows.
+///
+/// There is one only for tokens with a project, and only validation makes one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub(super) user_id: String,
+    pub(super) project_id: String,
+    pub(super) project_domain_id: String,
+    /// Sorted, each once.
+    pub(super) roles: Box<[String]>,
+    pub(super) is_admin_project: bool,
+}
+
+impl Identity {
+    /// The user's id.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        &self.user_id
+    }
+
+    /// The project's id.
+    #[must_use]
+    pub fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
+    /// The id of the project's domain.
+    #[must_use]
+    pub fn project_domain_id(&self) -> &str {
+        &self.project_domain_id
+    }
+
+    /// The names of the roles, sorted, each once.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        &self.roles
+    }
+
+    /// Whether the project is the cloud's administrative one; true where Keystone does not tell,
+    /// as other services take it.
+    #[must_use]
+    pub fn is_admin_project(&self) -> bool {
+        self.is_admin_project
+    }
+
+    /// How much memory the identity takes, in bytes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let ids = self.user_id.len() + self.project_id.len() + self.project_domain_id.len();
+        size_of::<Self>() + ids + roles_bytes(&self.roles)
+    }
+}
+
+fn roles_bytes(roles: &[String]) -> usize {
+    let names: usize = roles.iter().map(String::len).sum();
+    names + size_of_val(roles)
+}
+
+/// What a token gives rights on, with what belongs to it.
+#[derive(Debug)]
+pub(super) enum Holder {
+    Project(Arc<Identity>),
+    Other {
+        kind: ScopeKind,
+        user_id: String,
+        roles: Box<[String]>,
+    },
+}
+
+/// A token that Keystone has accepted. It does not hold the token itself.
+#[derive(Debug)]
+pub struct Token {
+    pub(super) expires_at: DateTime<Utc>,
+    pub(super) holder: Holder,
+    pub(super) access_rules: Option<AccessRules>,
+    pub(super) image_endpoint: Result<Url, NoImageEndpoint>,
+}
+
+impl Token {
+    /// When the token ends by itself.
+    #[must_use]
+    pub fn expires_at(&self) -> DateTime<Utc> {
+        self.expires_at
+    }
+
+    /// Whether the token has ended. It has at the very second of its expiry.
+    #[must_use]
+    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        now >= self.expires_at
+    }
+
+    /// What the token gives rights on.
+    #[must_use]
+    pub fn scope_kind(&self) -> ScopeKind {
+        match &self.holder {
+            Holder::Project(_) => ScopeKind::Project,
+            Holder::Other { kind, .. } => *kind,
+        }
+    }
+
+    /// Who acts in which project; `None` for a token without a project.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        match &self.holder {
+            Holder::Project(identity) => Some(identity),
+            Holder::Other { .. } => None,
+        }
+    }
+
+    /// The project's id; `None` for a token without a project.
+    #[must_use]
+    pub fn project_id(&self) -> Option<&str> {
+        self.identity().map(|identity| identity.project_id())
+    }
+
+    /// The user's id.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        match &self.holder {
+            Holder::Project(identity) => identity.user_id(),
+            Holder::Other { user_id, .. } => user_id,
+        }
+    }
+
+    /// The names of the roles, sorted, each once.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        match &self.holder {
+            Holder::Project(identity) => identity.roles(),
+            Holder::Other { roles, .. } => roles,
+        }
+    }
+
+    /// Whether the token has one of `roles`. Names are compared to the letter.
+    #[must_use]
+    pub fn has_any_role(&self, roles: &[String]) -> bool {
+        self.roles().iter().any(|role| roles.contains(role))
+    }
+
+    /// Whether the access rules of the token's application credential, if it has any, allow a
+    /// request. `path` is the raw path, without the query.
+    #[must_use]
+    pub fn permits(&self, method: &str, path: &str) -> bool {
+        self.access_rules
+            .as_ref()
+            .is_none_or(|rules| rules.permit(method, path))
+    }
+
+    /// Glance's endpoint in the token's own catalog, without a version.
+    ///
+    /// # Errors
+    /// Says why the catalog gives none.
+    pub fn image_endpoint(&self) -> Result<&Url, NoImageEndpoint> {
+        self.image_endpoint.as_ref().map_err(|reason| *reason)
+    }
+
+    /// How much memory the token takes, in bytes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let holder = match &self.holder {
+            Holder::Project(identity) => identity.bytes(),
+            Holder::Other { user_id, roles, .. } => user_id.len() + roles_bytes(roles),
+        };
+        let rules = self.access_rules.as_ref().map_or(0, AccessRules::bytes);
+        let endpoint = self
+            .image_endpoint
+            .as_ref()
+            .map_or(0, |url| url.as_str().len());
+        size_of::<Self>() + holder + rules + endpoint
+    }
+}

@@ -1,0 +1,323 @@
+//! One validation at a time for each token, and what is kept of it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use http::header::HeaderValue;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::catalog::{Choice, NoImageEndpoint};
+use super::client::{Client, Verdict, secret_header};
+use super::digest::{DigestKey, TokenDigest, is_well_formed};
+use super::error::{Error, Refused, Unavailable};
+use super::known::KnownTokens;
+use super::service::Service;
+use super::token::Token;
+use crate::config;
+
+/// Questions that Keystone is asked at the same moment.
+const MOST_CALLS: usize = 64;
+/// New tokens that wait for an answer, those just being asked about included.
+const MOST_WAITING: usize = 1024;
+
+/// The wall clock. Tests bring their own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Whether tokens are validated together with their service catalogs, which can be large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Catalogs {
+    /// Glance's endpoint comes from the catalog.
+    Wanted,
+    /// Glance's endpoint is configured.
+    NotWanted,
+}
+
+/// Why token validation cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// Settings are missing or not allowed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<config::Problem>),
+    /// The system has no random numbers for the key that tokens are hashed with.
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+type Outcome = Result<Arc<Token>, Error>;
+type Flight = watch::Receiver<Option<Outcome>>;
+
+/// Validates tokens. Clones share everything.
+#[derive(Clone)]
+pub struct Keystone(Arc<Inner>);
+
+struct Inner {
+    key: DigestKey,
+    clock: Clock,
+    client: Arc<Client>,
+    /// `None`: every token validates itself.
+    service: Option<Arc<Service>>,
+    service_token_roles: Vec<String>,
+    known: KnownTokens,
+    flights: Mutex<HashMap<TokenDigest, Flight>>,
+    calls: Semaphore,
+}
+
+/// What a validation starts from.
+enum Start {
+    Known(Result<Arc<Token>, Refused>),
+    Flight(Flight),
+    Overloaded,
+}
+
+impl Keystone {
+    /// Validates tokens by these settings with `http`, which must follow no redirects.
+    ///
+    /// # Errors
+    /// When the settings are not allowed, lack a URL or name a file that cannot be read.
+    pub fn new(
+        settings: &config::Keystone,
+        auth: &config::Auth,
+        http: reqwest::Client,
+        catalogs: Catalogs,
+    ) -> Result<Self, NewError> {
+        Self::with_clock(settings, auth, http, catalogs, Arc::new(Utc::now))
+    }
+
+    /// As [`Keystone::new`], by another clock.
+    ///
+    /// # Errors
+    /// As for [`Keystone::new`].
+    pub fn with_clock(
+        settings: &config::Keystone,
+        auth: &config::Auth,
+        http: reqwest::Client,
+        catalogs: Catalogs,
+        clock: Clock,
+    ) -> Result<Self, NewError> {
+        let mut problems = settings.problems();
+        problems.extend(auth.problems());
+        problems.extend(settings.unreadable_secret());
+        let Some(url) = &settings.url else {
+            problems.push(config::Problem::new("keystone.url", "is needed"));
+            return Err(NewError::Settings(problems));
+        };
+        if !problems.is_empty() {
+            return Err(NewError::Settings(problems));
+        }
+        let choice = match catalogs {
+            Catalogs::Wanted => Some(Choice {
+                region: settings.region.clone(),
+                interface: settings.interface,
+            }),
+            Catalogs::NotWanted => None,
+        };
+        let service = settings
+            .credentials()
+            .map(|credentials| Arc::new(Service::new(credentials, Arc::clone(&clock))));
+        Ok(Self(Arc::new(Inner {
+            key: DigestKey::random()?,
+            client: Arc::new(Client::new(http, url, choice, settings.timeout)),
+            service,
+            service_token_roles: settings.service_token_roles.clone(),
+            known: KnownTokens::new(auth.token_cache_entries, auth.token_ttl),
+            flights: Mutex::default(),
+            calls: Semaphore::new(MOST_CALLS),
+            clock,
+        })))
+    }
+
+    /// What is known of a token now, without asking anybody: a valid one, a refused one, or
+    /// nothing, so that [`Keystone::validate`] must be asked.
+    #[must_use]
+    pub fn known(&self, token: &str) -> Option<Result<Arc<Token>, Refused>> {
+        if !is_well_formed(token) {
+            return Some(Err(Refused));
+        }
+        self.0.known.get(self.0.key.digest(token), (self.0.clock)())
+    }
+
+    /// The validated token, from memory or from Keystone within `keystone.timeout`.
+    ///
+    /// However many callers have the same new token, Keystone is asked once. The question goes on
+    /// when all of them leave, and its answer is kept.
+    ///
+    /// # Errors
+    /// When the token is not valid, or when Keystone cannot say.
+    pub async fn validate(&self, token: &str) -> Result<Arc<Token>, Error> {
+        if !is_well_formed(token) {
+            return Err(Error::Refused);
+        }
+        let Some(header) = secret_header(token) else {
+            return Err(Error::Refused);
+        };
+        let mut flight = match self.start(self.0.key.digest(token), header) {
+            Start::Known(answer) => return Ok(answer?),
+            Start::Flight(flight) => flight,
+            Start::Overloaded => return Err(Unavailable::Overloaded.into()),
+        };
+        let outcome = match flight.wait_for(Option::is_some).await {
+            Ok(landed) => landed.clone(),
+            Err(_) => None,
+        };
+        outcome.unwrap_or(Err(Unavailable::Abandoned.into()))
+    }
+
+    /// Whether a request with a validated token, and with a validated service token where it
+    /// brought one, may go on.
+    ///
+    /// A service token needs one of `keystone.service_token_roles`. With one the request is part
+    /// of a chain of services, which the access rules of a user's application credential do not
+    /// speak of; without one they decide. `path` is the raw path, without the query.
+    #[must_use]
+    pub fn admits(&self, token: &Token, service: Option<&Token>, method: &str, path: &str) -> bool {
+        match service {
+            Some(service) => service.has_any_role(&self.0.service_token_roles),
+            None => token.permits(method, path),
+        }
+    }
+
+    /// Forgets what is known of a token, so that Keystone is asked again: for a token that another
+    /// service has refused.
+    pub fn forget(&self, token: &str) {
+        self.0.known.forget(self.0.key.digest(token));
+    }
+
+    fn start(&self, digest: TokenDigest, header: HeaderValue) -> Start {
+        let mut flights = self.0.flights();
+        if let Some(flight) = flights.get(&digest) {
+            return Start::Flight(flight.clone());
+        }
+        // Under the lock: a validation that has just ended is known by now.
+        if let Some(answer) = self.0.known.get(digest, (self.0.clock)()) {
+            return Start::Known(answer);
+        }
+        if flights.len() >= MOST_WAITING {
+            return Start::Overloaded;
+        }
+        let (land, flight) = watch::channel(None);
+        flights.insert(digest, flight.clone());
+        drop(flights);
+        let landing = Landing {
+            inner: Arc::clone(&self.0),
+            digest,
+        };
+        tokio::spawn(async move {
+            let outcome = landing.inner.ask(digest, header).await;
+            drop(landing);
+            land.send_replace(Some(outcome));
+        });
+        Start::Flight(flight)
+    }
+}
+
+impl fmt::Debug for Keystone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keystone(..)")
+    }
+}
+
+/// Ends a flight, also when its task panics or is dropped.
+struct Landing {
+    inner: Arc<Inner>,
+    digest: TokenDigest,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.inner.flights().remove(&self.digest);
+    }
+}
+
+impl Inner {
+    fn flights(&self) -> MutexGuard<'_, HashMap<TokenDigest, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks Keystone and keeps what it says.
+    async fn ask(&self, digest: TokenDigest, header: HeaderValue) -> Outcome {
+        let outcome = self.verdict(&header).await;
+        let now = (self.clock)();
+        match outcome {
+            Ok(token) if !token.is_expired(now) => {
+                self.report_endpoint(&token);
+                let token = Arc::new(token);
+                self.known.accept(digest, Arc::clone(&token), now);
+                Ok(token)
+            }
+            Ok(_) | Err(Error::Refused) => {
+                self.known.refuse(digest, now);
+                Err(Error::Refused)
+            }
+            Err(error @ Error::Unavailable(_)) => {
+                tracing::warn!(%error, "a token was not validated");
+                Err(error)
+            }
+            Err(error @ Error::Nonsense(_)) => {
+                tracing::error!(%error, "a token was not validated");
+                Err(error)
+            }
+        }
+    }
+
+    async fn verdict(&self, subject: &HeaderValue) -> Result<Token, Error> {
+        let deadline = self.client.deadline();
+        let Ok(Ok(_call)) = timeout_at(deadline, self.calls.acquire()).await else {
+            return Err(Unavailable::Overloaded.into());
+        };
+        let verdict = match &self.service {
+            None => self.client.validate(subject, subject, deadline).await?,
+            Some(service) => self.serve(service, subject, deadline).await?,
+        };
+        match verdict {
+            Verdict::Accepted(token) => Ok(token),
+            // Where the token asks about itself, refusing the asker is refusing the token.
+            Verdict::Refused | Verdict::AskerRefused => Err(Error::Refused),
+        }
+    }
+
+    /// Asks under the gateway's own name, once more with a new token when the first is refused.
+    async fn serve(
+        &self,
+        service: &Arc<Service>,
+        subject: &HeaderValue,
+        deadline: Instant,
+    ) -> Result<Verdict, Error> {
+        let own = service.token(&self.client, deadline).await?;
+        let verdict = self.client.validate(&own.header, subject, deadline).await?;
+        if !matches!(verdict, Verdict::AskerRefused) {
+            return Ok(verdict);
+        }
+        service.discard(&own);
+        let own = service.token(&self.client, deadline).await?;
+        match self.client.validate(&own.header, subject, deadline).await? {
+            Verdict::AskerRefused => Err(service.give_up(&own)),
+            verdict @ (Verdict::Accepted(_) | Verdict::Refused) => Ok(verdict),
+        }
+    }
+
+    /// Says once per validation what an operator has to repair.
+    fn report_endpoint(&self, token: &Token) {
+        let Some(choice) = self.client.choice() else {
+            return;
+        };
+        match token.image_endpoint() {
+            Ok(_) | Err(NoImageEndpoint::NotAskedFor) => {}
+            // Every unscoped token is like this, and none of them may reach Glance.
+            Err(NoImageEndpoint::NoCatalog) if token.identity().is_none() => {}
+            Err(
+                reason @ (NoImageEndpoint::NoCatalog
+                | NoImageEndpoint::NoService
+                | NoImageEndpoint::NoMatch
+                | NoImageEndpoint::NotAUrl),
+            ) => tracing::warn!(
+                %reason,
+                region = choice.region.as_deref().unwrap_or("any"),
+                interface = choice.interface.as_str(),
+                "no way to Glance in a token's catalog"
+            ),
+        }
+    }
+}
