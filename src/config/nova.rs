@@ -1,16 +1,16 @@
 //! `[nova]`: the API that is served.
 
 use super::Problem;
-use crate::nova::microversion::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 /// Settings of the compute API, with Nova's names and defaults where Nova has them.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nova {
-    /// The highest microversion advertised and accepted.
-    pub max_microversion: Version,
+    /// The highest microversion advertised and accepted, written `2.N`; this is the N.
+    #[serde(deserialize_with = "minor", serialize_with = "as_version")]
+    pub max_microversion: u64,
     /// Most images a list with a `next` link holds (Nova's `[api] max_limit`).
     pub max_limit: u64,
     /// Most metadata items an image may have; -1 for no limit (Nova's `[quota] metadata_items`).
@@ -25,7 +25,7 @@ pub struct Nova {
 impl Default for Nova {
     fn default() -> Self {
         Self {
-            max_microversion: Version::new(2, 104),
+            max_microversion: 104,
             max_limit: 1000,
             metadata_items: 128,
             compute_link_prefix: None,
@@ -39,12 +39,6 @@ impl Nova {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.max_microversion < Version::MIN || self.max_microversion.major() != 2 {
-            problems.push(Problem::new(
-                "nova.max_microversion",
-                "must be 2.1 or a later 2.N",
-            ));
-        }
         if self.max_limit == 0 {
             problems.push(Problem::new("nova.max_limit", "must be at least 1"));
         }
@@ -67,4 +61,17 @@ impl Nova {
         }
         problems
     }
+}
+
+fn minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.strip_prefix("2.")
+        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0'))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not 2.1 or a later 2.N")))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn as_version<S: Serializer>(minor: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("2.{minor}"))
 }

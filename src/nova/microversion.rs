@@ -3,7 +3,6 @@
 //! Pure. The rules are Nova's own: `OpenStack-API-Version: compute X` wins over
 //! `X-OpenStack-Nova-API-Version: X`, the last entry of a comma list wins, `latest` is the maximum.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -34,12 +33,6 @@ impl Version {
     pub const fn new(major: u64, minor: u64) -> Self {
         Self { major, minor }
     }
-
-    /// The number before the dot.
-    #[must_use]
-    pub const fn major(self) -> u64 {
-        self.major
-    }
 }
 
 impl fmt::Display for Version {
@@ -66,20 +59,6 @@ impl FromStr for Version {
             major: number(major, false)?,
             minor: number(minor, true)?,
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

@@ -1,0 +1,194 @@
+//! Who a request comes from, by each way of authentication.
+//!
+//! Identity is only what Keystone said of the token. `X-Project-Id`, `X-Roles` and the like that a
+//! client sends are never read, and nothing but the token itself travels on.
+
+use super::request_id::Ids;
+use crate::glance::Endpoint;
+use crate::keystone::{self, Keystone, ScopeKind, Token};
+use crate::nova::ApiError;
+use crate::upstream::runtime::Spawner;
+use actix_web::HttpRequest;
+use actix_web::http::header::HeaderMap;
+use std::sync::Arc;
+use tracing::Instrument;
+
+/// Who judges tokens.
+#[derive(Debug)]
+pub struct Authenticator {
+    mode: Mode,
+    /// Where Glance is, unless the token's catalog says.
+    endpoint: Option<Endpoint>,
+    challenge: Option<String>,
+}
+
+/// One way of authentication.
+#[derive(Debug)]
+pub enum Mode {
+    /// Keystone judges the token.
+    Keystone(Keystone),
+    /// Glance judges the token.
+    Passthrough,
+    /// There are no tokens.
+    None,
+}
+
+/// The result of authentication: one caller for one request.
+#[derive(Debug)]
+pub struct Session {
+    who: Who,
+    token: Option<http::HeaderValue>,
+    endpoint: Option<Endpoint>,
+}
+
+#[derive(Debug)]
+enum Who {
+    Validated(Arc<Token>),
+    /// Nobody here knows; the project in the path is believed and Glance decides.
+    Unknown,
+}
+
+impl Authenticator {
+    /// `public_url` is what a 401 tells clients to log in at.
+    #[must_use]
+    pub fn new(mode: Mode, endpoint: Option<Endpoint>, public_url: Option<&str>) -> Self {
+        let challenge = public_url.map(|url| format!("Keystone uri=\"{url}\""));
+        Self {
+            mode,
+            endpoint,
+            challenge,
+        }
+    }
+
+    /// The value of `WWW-Authenticate` on a 401.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&str> {
+        self.challenge.as_deref()
+    }
+
+    /// Judges the request's token, and its service token where there is one.
+    pub async fn session(
+        &self,
+        request: &HttpRequest,
+        spawner: &Spawner,
+        ids: &Ids,
+    ) -> Result<Session, ApiError> {
+        let headers = request.headers();
+        let keystone = match &self.mode {
+            Mode::Keystone(keystone) => keystone,
+            Mode::Passthrough => {
+                let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
+                return Ok(self.unknown(Some(token)));
+            }
+            Mode::None => return Ok(self.unknown(None)),
+        };
+        let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
+        let token = validate(keystone, text, spawner, ids).await?;
+        let service = match headers.get("X-Service-Token") {
+            Some(value) => {
+                let text = value.to_str().map_err(|_| ApiError::Unauthorized)?;
+                Some(validate(keystone, text, spawner, ids).await?)
+            }
+            None => None,
+        };
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        if !keystone.admits(&token, service.as_deref(), method, path) {
+            return Err(ApiError::Unauthorized);
+        }
+        Ok(Session {
+            token: secret_header(text),
+            endpoint: self.endpoint.clone().or_else(|| of_catalog(&token, ids)),
+            who: Who::Validated(token),
+        })
+    }
+
+    fn unknown(&self, token: Option<&str>) -> Session {
+        Session {
+            who: Who::Unknown,
+            token: token.and_then(secret_header),
+            endpoint: self.endpoint.clone(),
+        }
+    }
+}
+
+impl Session {
+    /// The project in the path must be the token's own.
+    pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
+        let (Who::Validated(token), Some(path)) = (&self.who, path) else {
+            return Ok(());
+        };
+        let own = token.project_id().unwrap_or("None");
+        if own == path {
+            return Ok(());
+        }
+        Err(ApiError::ProjectMismatch {
+            path: path.to_owned(),
+            token: own.to_owned(),
+        })
+    }
+
+    /// The token and the endpoint to call Glance with.
+    pub fn glance(&self) -> Result<(Option<http::HeaderValue>, Endpoint), ApiError> {
+        if let Who::Validated(token) = &self.who
+            && token.scope_kind() == ScopeKind::Unscoped
+        {
+            return Err(ApiError::NoProject);
+        }
+        let endpoint = self.endpoint.clone().ok_or(ApiError::NoImageEndpoint)?;
+        Ok((self.token.clone(), endpoint))
+    }
+}
+
+/// `X-Storage-Token` is an old name that counts when the usual one is absent.
+fn client_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers
+        .get("X-Auth-Token")
+        .or_else(|| headers.get("X-Storage-Token"))?;
+    value.to_str().ok().filter(|token| !token.is_empty())
+}
+
+fn secret_header(token: &str) -> Option<http::HeaderValue> {
+    let mut value = http::HeaderValue::from_str(token).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+async fn validate(
+    keystone: &Keystone,
+    token: &str,
+    spawner: &Spawner,
+    ids: &Ids,
+) -> Result<Arc<Token>, ApiError> {
+    if let Some(known) = keystone.known(token) {
+        return known.map_err(|keystone::Refused| ApiError::Unauthorized);
+    }
+    let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
+    let task = async move {
+        use secrecy::ExposeSecret;
+        keystone.validate(token.expose_secret()).await
+    };
+    match spawner.run(task.instrument(ids.span())).await {
+        Ok(Ok(token)) => Ok(token),
+        Ok(Err(keystone::Error::Refused)) => Err(ApiError::Unauthorized),
+        Ok(Err(error @ (keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_)))) => {
+            tracing::warn!(request_id = ids.local(), cause = %error, "a token was not validated");
+            Err(ApiError::KeystoneUnavailable)
+        }
+        Err(_) => Err(ApiError::Internal),
+    }
+}
+
+fn of_catalog(token: &Token, ids: &Ids) -> Option<Endpoint> {
+    match token.image_endpoint() {
+        Ok(url) => Some(Endpoint::new(url)),
+        Err(reason) => {
+            tracing::warn!(
+                request_id = ids.local(),
+                cause = %reason,
+                "the token's catalog has no usable endpoint of the image service; \
+                 set glance.endpoints, or mend the catalog"
+            );
+            None
+        }
+    }
+}

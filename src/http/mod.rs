@@ -1,0 +1,295 @@
+//! The front: everything between the socket and an operation of the API.
+//!
+//! One request goes through these, top to bottom; each is one file:
+//!
+//! | step | file | fails with |
+//! |---|---|---|
+//! | request id, global id | `request_id.rs` | |
+//! | route | [`crate::nova::routes`] | |
+//! | size of the body, as announced | `body.rs` | 413 |
+//! | token | `auth.rs` | 401, 503 |
+//! | route-level 404 | `page.rs` | 404 |
+//! | microversion | [`crate::nova::microversion`] | 400, 406 |
+//! | content type, body | `body.rs` | 415, 413, 400 |
+//! | project in the path | `auth.rs` | 400 |
+//! | gate of the route | [`crate::nova::routes`] | 404 |
+//! | the operation | [`crate::nova::service`] | its own |
+//! | headers, fault bodies | `response.rs` | |
+//!
+//! The order is Nova's, and clients can tell: an unknown path without a token is a 401.
+
+mod access_log;
+pub mod auth;
+mod body;
+mod negotiate;
+mod origin;
+mod page;
+mod request_id;
+mod response;
+
+use crate::config;
+use crate::glance::Caller;
+use crate::nova::links::{self, LinkBase};
+use crate::nova::microversion::{self, GENERIC_HEADER, LEGACY_HEADER, Negotiation, Version};
+use crate::nova::routes::{self, Api, Operation, Route, Target};
+use crate::nova::{ApiError, Request, Service, versions};
+use crate::upstream::runtime::Spawner;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use auth::{Authenticator, Session};
+use request_id::Ids;
+use response::{Heads, Outcome};
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+
+/// Everything a request needs; shared by all workers.
+#[derive(Debug)]
+pub struct Front {
+    /// The `[server]` settings.
+    pub server: config::Server,
+    /// The `[log]` switch for access lines.
+    pub access_log: bool,
+    /// Who judges tokens, and where Glance is.
+    pub auth: Authenticator,
+    /// The operations.
+    pub service: Service,
+    /// Where upstream work runs.
+    pub spawner: Spawner,
+}
+
+/// Answers one request.
+pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let started = Instant::now();
+    let ids = Ids::of(&request);
+    let deadline = started + front.server.request_timeout;
+    let outcome = timeout_at(deadline, front.route(&request, payload, &ids, deadline))
+        .await
+        .unwrap_or_else(|_| Outcome::fault(&ApiError::Timeout, Heads::Ids));
+    if let Some(error) = outcome.error() {
+        access_log::failure(&ids, error);
+    }
+    if front.access_log {
+        access_log::line(&ids, &request, &outcome, started.elapsed());
+    }
+    outcome.into_response(&request, &ids, &front.auth)
+}
+
+impl Front {
+    async fn route(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        ids: &Ids,
+        deadline: Instant,
+    ) -> Outcome {
+        let path = request.uri().path();
+        let max = self.service.max_microversion();
+        let root = || self.root(request);
+        match routes::parse(request.method().as_str(), path, &self.server.path_prefix) {
+            Route::Options => Outcome::empty(Heads::None),
+            Route::Outside => Outcome::page(Heads::None),
+            Route::Version(api) => self.version(request, api),
+            Route::Versions | Route::Choices(_)
+                if negotiate::version(request.headers()).is_some() =>
+            {
+                let api = negotiate::version(request.headers()).unwrap_or(Api::V21);
+                self.version(request, api)
+            }
+            Route::Versions => document(
+                request,
+                StatusCode::OK,
+                versions::all(&root(), max),
+                Heads::None,
+            ),
+            Route::Choices(path) => {
+                let body = versions::choices(&root(), &path, max);
+                document(request, StatusCode::MULTIPLE_CHOICES, body, Heads::None)
+            }
+            Route::Mounted {
+                api,
+                project,
+                target,
+            } => {
+                self.mounted(
+                    request,
+                    payload,
+                    ids,
+                    deadline,
+                    Place {
+                        api,
+                        project,
+                        target,
+                    },
+                )
+                .await
+            }
+        }
+    }
+
+    /// A request below a mount point, in Nova's order of checks.
+    async fn mounted(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        ids: &Ids,
+        deadline: Instant,
+        place: Place<'_>,
+    ) -> Outcome {
+        if let Err(error) = body::check_announced(request, self.server.max_body) {
+            return Outcome::fault(&error, Heads::Ids);
+        }
+        let session = match self.auth.session(request, &self.spawner, ids).await {
+            Ok(session) => session,
+            Err(error) => return Outcome::fault(&error, Heads::Ids),
+        };
+        let operation = match place.target {
+            Target::Operation(operation) => operation,
+            Target::Version => return self.version(request, place.api),
+            Target::NotFound => return Outcome::page(Heads::Ids),
+        };
+        let (version, heads) = match self.negotiated(request, place.api) {
+            Ok(accepted) => accepted,
+            Err(outcome) => return outcome,
+        };
+        let project = place.project.as_deref();
+        let work = Work {
+            request,
+            payload,
+            ids,
+            deadline,
+            session,
+            version,
+        };
+        match self.operate(work, place.api, project, operation).await {
+            Ok(answer) => {
+                Outcome::answer(answer, heads, negotiate::success_type(request.headers()))
+            }
+            Err(ApiError::RouteNotFound) => Outcome::page(Heads::Ids),
+            Err(error @ ApiError::BodyTooLarge) => Outcome::fault(&error, Heads::Ids),
+            Err(error) => Outcome::fault(&error, heads),
+        }
+    }
+
+    async fn operate(
+        &self,
+        work: Work<'_>,
+        api: Api,
+        project: Option<&str>,
+        operation: Operation<'_>,
+    ) -> Result<crate::nova::Answer, ApiError> {
+        body::check_content_type(work.request)?;
+        drop(work.payload);
+        work.session.check_project(project)?;
+        if !operation.served.serves(work.version) {
+            return Err(ApiError::Gone);
+        }
+        let (token, endpoint) = work.session.glance()?;
+        let root = self.root(work.request);
+        let glance = links::glance_root(&self.service.settings, endpoint.as_str());
+        let request = Request {
+            action: operation.action,
+            id: operation.id.into_owned(),
+            key: operation.key.into_owned(),
+            query: work.request.uri().query().unwrap_or_default().to_owned(),
+            links: LinkBase::new(&root, api, project, &glance),
+            caller: Caller {
+                endpoint,
+                token,
+                request_id: work.ids.upstream(),
+                deadline: work.deadline,
+            },
+        };
+        let service = self.service.clone();
+        let span = work.ids.span();
+        let task = async move { service.answer(request).await }.instrument(span);
+        self.spawner
+            .run(task)
+            .await
+            .unwrap_or(Err(ApiError::Internal))
+    }
+
+    /// The version document of one API, which honours the version headers where the API has them.
+    fn version(&self, request: &HttpRequest, api: Api) -> Outcome {
+        let (_, heads) = match self.negotiated(request, api) {
+            Ok(accepted) => accepted,
+            Err(outcome) => return outcome,
+        };
+        let max = self.service.max_microversion();
+        document(
+            request,
+            StatusCode::OK,
+            versions::one(&self.root(request), api, max),
+            heads,
+        )
+    }
+
+    fn negotiated(&self, request: &HttpRequest, api: Api) -> Result<(Version, Heads), Outcome> {
+        if api == Api::V2 {
+            return Ok((Version::MIN, Heads::Ids));
+        }
+        let max = self.service.max_microversion();
+        let values = |name: &'static str| {
+            request
+                .headers()
+                .get_all(name)
+                .map(actix_web::http::header::HeaderValue::as_bytes)
+        };
+        match microversion::negotiate(values(GENERIC_HEADER), values(LEGACY_HEADER), max) {
+            Negotiation::Accepted(version) => Ok((version, Heads::Versioned(version.to_string()))),
+            Negotiation::OutOfRange(asked) => {
+                let error = ApiError::VersionOutOfRange {
+                    asked: asked.clone(),
+                    max,
+                };
+                Err(Outcome::fault(&error, Heads::Versioned(asked)))
+            }
+            Negotiation::Malformed(text) => Err(Outcome::fault(
+                &ApiError::MalformedVersion(text),
+                Heads::Ids,
+            )),
+        }
+    }
+
+    /// What this request's links begin with.
+    fn root(&self, request: &HttpRequest) -> String {
+        let (scheme, host) = origin::of(request, &self.server);
+        links::root(
+            &self.service.settings,
+            &scheme,
+            &host,
+            &self.server.path_prefix,
+        )
+    }
+}
+
+/// Where below a mount point a request goes.
+struct Place<'p> {
+    api: Api,
+    project: Option<std::borrow::Cow<'p, str>>,
+    target: Target<'p>,
+}
+
+/// A request on its way to an operation.
+struct Work<'r> {
+    request: &'r HttpRequest,
+    payload: Payload,
+    ids: &'r Ids,
+    deadline: Instant,
+    session: Session,
+    version: Version,
+}
+
+/// A version document; Nova checks the query's encoding even here.
+fn document(request: &HttpRequest, status: StatusCode, body: String, heads: Heads) -> Outcome {
+    let query = request.uri().query().unwrap_or_default();
+    match crate::nova::query::check_utf8(query) {
+        Ok(()) => Outcome::document(
+            status,
+            body,
+            heads,
+            negotiate::success_type(request.headers()),
+        ),
+        Err(error) => Outcome::fault(&error.into(), heads),
+    }
+}

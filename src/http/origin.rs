@@ -1,0 +1,83 @@
+//! Scheme and host that a client reached us by.
+
+use crate::config;
+use actix_web::HttpRequest;
+
+/// What links to this gateway begin with. The request's own `Host` counts; `Forwarded` and
+/// `X-Forwarded-*` only when the peer is one of `server.trusted_proxies`.
+#[must_use]
+pub fn of(request: &HttpRequest, server: &config::Server) -> (String, String) {
+    let trusted = request
+        .peer_addr()
+        .is_some_and(|peer| server.trusts(peer.ip()));
+    if trusted {
+        let info = request.connection_info();
+        let scheme = if info.scheme().eq_ignore_ascii_case("https") {
+            "https"
+        } else {
+            "http"
+        };
+        return (scheme.to_owned(), info.host().to_owned());
+    }
+    let scheme = if request.app_config().secure() {
+        "https"
+    } else {
+        "http"
+    };
+    let host = request
+        .headers()
+        .get(actix_web::http::header::HOST)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .filter(|host| !host.is_empty())
+        .or_else(|| {
+            request
+                .uri()
+                .authority()
+                .map(|authority| authority.as_str().to_owned())
+        })
+        .unwrap_or_else(|| request.app_config().local_addr().to_string());
+    (scheme.to_owned(), host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn origin(peer: &str, headers: &[(&str, &str)]) -> (String, String) {
+        let server = config::Server {
+            trusted_proxies: vec!["10.0.0.1/32".parse().unwrap()],
+            ..config::Server::default()
+        };
+        let mut request = TestRequest::default().peer_addr(peer.parse().unwrap());
+        for &(name, value) in headers {
+            request = request.insert_header((name, value));
+        }
+        of(&request.to_http_request(), &server)
+    }
+
+    #[test]
+    fn forwarded_headers_count_only_from_a_trusted_proxy() {
+        let headers = [
+            ("Host", "inner:8774"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "pub.example.com"),
+        ];
+        let (scheme, host) = origin("10.0.0.1:5", &headers);
+        assert_eq!(
+            (scheme.as_str(), host.as_str()),
+            ("https", "pub.example.com")
+        );
+        let (scheme, host) = origin("10.0.0.2:5", &headers);
+        assert_eq!((scheme.as_str(), host.as_str()), ("http", "inner:8774"));
+    }
+
+    #[test]
+    fn a_forwarded_scheme_is_http_or_https() {
+        let (scheme, _) = origin(
+            "10.0.0.1:5",
+            &[("Host", "h"), ("X-Forwarded-Proto", "gopher")],
+        );
+        assert_eq!(scheme, "http");
+    }
+}

@@ -1,0 +1,237 @@
+//! From an outcome to HTTP: the header table, fault bodies and content types.
+
+use super::auth::Authenticator;
+use super::negotiate::{self, Page};
+use super::page;
+use super::request_id::Ids;
+use crate::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER};
+use crate::nova::{Answer, ApiError};
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+const FAULT_TYPE: &str = "application/json; charset=UTF-8";
+const JSON_TYPE: &str = "application/json";
+
+/// Which of Nova's own headers an answer carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heads {
+    /// None: answers given before a request is dispatched.
+    None,
+    /// The two request ids.
+    Ids,
+    /// The request ids, both version headers with this version, and a `Vary` for each.
+    Versioned(String),
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Outcome {
+    status: StatusCode,
+    heads: Heads,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Empty,
+    Page,
+    Fault(ApiError),
+    Content {
+        media_type: &'static str,
+        chunks: VecDeque<Bytes>,
+    },
+}
+
+impl Outcome {
+    /// An operation's answer.
+    #[must_use]
+    pub fn answer(answer: Answer, heads: Heads, media_type: &'static str) -> Self {
+        let status = StatusCode::from_u16(answer.status.as_u16())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            status,
+            heads,
+            body: Body::Content {
+                media_type,
+                chunks: answer.chunks.into(),
+            },
+        }
+    }
+
+    /// A version document.
+    #[must_use]
+    pub fn document(
+        status: StatusCode,
+        body: String,
+        heads: Heads,
+        media_type: &'static str,
+    ) -> Self {
+        let chunks = VecDeque::from([Bytes::from(body)]);
+        Self {
+            status,
+            heads,
+            body: Body::Content { media_type, chunks },
+        }
+    }
+
+    /// 200 and nothing else.
+    #[must_use]
+    pub fn empty(heads: Heads) -> Self {
+        Self {
+            status: StatusCode::OK,
+            heads,
+            body: Body::Empty,
+        }
+    }
+
+    /// The route-level 404.
+    #[must_use]
+    pub fn page(heads: Heads) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            heads,
+            body: Body::Page,
+        }
+    }
+
+    /// An error.
+    #[must_use]
+    pub fn fault(error: &ApiError, heads: Heads) -> Self {
+        let status = StatusCode::from_u16(error.fault().status.as_u16())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            status,
+            heads,
+            body: Body::Fault(error.clone()),
+        }
+    }
+
+    /// The status line's code.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The error, when it is one.
+    #[must_use]
+    pub fn error(&self) -> Option<&ApiError> {
+        match &self.body {
+            Body::Fault(error) => Some(error),
+            Body::Empty | Body::Page | Body::Content { .. } => None,
+        }
+    }
+
+    /// The HTTP answer.
+    #[must_use]
+    pub fn into_response(
+        self,
+        request: &HttpRequest,
+        ids: &Ids,
+        auth: &Authenticator,
+    ) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        write_heads(&mut response, &self.heads, ids);
+        match self.body {
+            Body::Empty => response.finish(),
+            Body::Page => {
+                // Nova answers a HEAD as it would a browser, without the page.
+                let head = request.method() == Method::HEAD;
+                let wanted = if head {
+                    Page::Html
+                } else {
+                    negotiate::page(request.headers())
+                };
+                let (media_type, page) = page::not_found(wanted);
+                response.insert_header((header::CONTENT_TYPE, media_type));
+                response.body(if head { "" } else { page })
+            }
+            Body::Fault(error) => fault(response, &error, auth),
+            Body::Content {
+                media_type,
+                mut chunks,
+            } => {
+                response.insert_header((header::CONTENT_TYPE, media_type));
+                match (chunks.len(), chunks.pop_front()) {
+                    (1, Some(only)) => response.body(only),
+                    (_, first) => response.body(Chunks::new(first.into_iter().chain(chunks))),
+                }
+            }
+        }
+    }
+}
+
+fn write_heads(response: &mut HttpResponseBuilder, heads: &Heads, ids: &Ids) {
+    if let Heads::Versioned(version) = heads {
+        response
+            .insert_header((GENERIC_HEADER, format!("compute {version}")))
+            .insert_header((LEGACY_HEADER, version.as_str()))
+            .append_header((header::VARY, GENERIC_HEADER))
+            .append_header((header::VARY, LEGACY_HEADER));
+    }
+    if *heads != Heads::None {
+        response
+            .insert_header(("x-openstack-request-id", ids.local()))
+            .insert_header(("x-compute-request-id", ids.local()));
+    }
+}
+
+fn fault(
+    mut response: HttpResponseBuilder,
+    error: &ApiError,
+    auth: &Authenticator,
+) -> HttpResponse {
+    let fault = error.fault();
+    if let Some(after) = &fault.retry_after {
+        response.insert_header((header::RETRY_AFTER, after.as_str()));
+    }
+    if fault.status == http::StatusCode::UNAUTHORIZED {
+        // This one is written by Nova's Keystone middleware, in a form of its own.
+        if let Some(challenge) = auth.challenge() {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        response.insert_header((header::CONTENT_TYPE, JSON_TYPE));
+        let body = serde_json::json!({ "error": {
+            "code": 401, "title": "Unauthorized", "message": fault.message,
+        }});
+        return response.body(body.to_string());
+    }
+    response.insert_header((header::CONTENT_TYPE, FAULT_TYPE));
+    response.body(fault.body())
+}
+
+/// A body of known length in the pieces it was made in.
+struct Chunks {
+    left: u64,
+    chunks: VecDeque<Bytes>,
+}
+
+impl Chunks {
+    fn new(chunks: impl Iterator<Item = Bytes>) -> Self {
+        let chunks: VecDeque<Bytes> = chunks.collect();
+        Self {
+            left: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
+            chunks,
+        }
+    }
+}
+
+impl MessageBody for Chunks {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.left)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(self.chunks.pop_front().map(Ok))
+    }
+}

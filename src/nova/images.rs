@@ -1,0 +1,38 @@
+//! `/images` and `/images/{id}`.
+
+use super::answer::Answer;
+use super::fault::{ApiError, During};
+use super::query;
+use super::service::{Request, Service, during};
+use super::view::{self, Detail, ListView};
+use crate::glance::Image;
+
+/// `GET /images` and `GET /images/detail`: all images there are, or `limit` of them.
+pub async fn list(service: &Service, request: Request, detail: Detail) -> Result<Answer, ApiError> {
+    let list = query::parse_list(&request.query)?;
+    let limit = list.images.limit;
+    let mut view = ListView::new(detail, request.links);
+    service
+        .glance
+        .pages(request.caller, list.images)
+        .for_each(|page| view.push(&page))
+        .await
+        .map_err(during(During::List))?;
+    Ok(Answer::chunks(view.finish(
+        &list.link,
+        limit,
+        service.settings.max_limit,
+    )))
+}
+
+/// `GET /images/{id}`
+pub async fn show(service: &Service, request: Request) -> Result<Answer, ApiError> {
+    query::check_utf8(&request.query)?;
+    let body = service
+        .glance
+        .show(&request.caller, &request.id)
+        .await
+        .map_err(during(During::Show))?;
+    let image = Image::parse(&body).map_err(|error| during(During::Show)(error.into()))?;
+    Ok(Answer::json(view::image(&image, &request.links)))
+}

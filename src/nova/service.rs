@@ -1,0 +1,66 @@
+//! What every operation works with.
+
+use super::answer::Answer;
+use super::fault::{ApiError, During};
+use super::links::LinkBase;
+use super::microversion::Version;
+use super::routes::Action;
+use super::view::Detail;
+use super::{images, metadata};
+use crate::config;
+use crate::glance::{Caller, Glance, GlanceError};
+
+/// The compute API's image operations on top of Glance.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The image service.
+    pub glance: Glance,
+    /// The `[nova]` settings.
+    pub settings: config::Nova,
+}
+
+/// One request, checked and resolved: everything an operation needs besides the service.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What is to be done.
+    pub action: Action,
+    /// The image, as the client named it.
+    pub id: String,
+    /// The metadata key.
+    pub key: String,
+    /// The raw query string.
+    pub query: String,
+    /// For whom Glance is called.
+    pub caller: Caller,
+    /// What this request's links begin with.
+    pub links: LinkBase,
+}
+
+impl Service {
+    /// The highest microversion served.
+    #[must_use]
+    pub fn max_microversion(&self) -> Version {
+        Version::new(2, self.settings.max_microversion)
+    }
+
+    /// Does what `request` asks for.
+    pub async fn answer(&self, request: Request) -> Result<Answer, ApiError> {
+        match request.action {
+            Action::ListImages => images::list(self, request, Detail::Basic).await,
+            Action::DetailImages => images::list(self, request, Detail::Full).await,
+            Action::ShowImage => images::show(self, request).await,
+            Action::ListMetadata => metadata::list(self, request).await,
+            Action::ShowMetadataItem => metadata::show(self, request).await,
+            Action::DeleteImage
+            | Action::CreateMetadata
+            | Action::ReplaceMetadata
+            | Action::UpdateMetadataItem
+            | Action::DeleteMetadataItem => Err(ApiError::RouteNotFound),
+        }
+    }
+}
+
+/// Wraps a failure of Glance with what it was asked.
+pub fn during(during: During) -> impl Fn(GlanceError) -> ApiError {
+    move |error| ApiError::Glance { error, during }
+}
