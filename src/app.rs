@@ -6,10 +6,12 @@ use crate::http::Front;
 use crate::http::auth::{Authenticator, Mode};
 use crate::keystone::{Catalogs, Keystone, NewError};
 use crate::nova::Service;
+use crate::nova::locks::WriteLocks;
 use crate::server::{Server, ServerError};
 use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{ClientSettings, client};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why the gateway does not start.
@@ -103,10 +105,11 @@ fn front(settings: &Settings, spawner: Spawner) -> Result<Front, StartError> {
     };
     Ok(Front {
         auth: Authenticator::new(mode, endpoint, settings.keystone.authenticate_uri()),
-        service: Service {
+        service: Arc::new(Service {
+            locks: WriteLocks::default(),
             glance: Glance::new(client, call),
             settings: settings.nova.clone(),
-        },
+        }),
         access_log: settings.log.access,
         server: settings.server.clone(),
         spawner,

@@ -2,6 +2,7 @@
 
 use super::error::GlanceError;
 use super::model::{ImagePage, text};
+use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery, path_segment};
 use crate::upstream::{self, Answer, Limits};
 use bytes::Bytes;
@@ -58,9 +59,38 @@ impl Glance {
     pub async fn show(&self, caller: &Caller, id: &str) -> Result<Bytes, GlanceError> {
         let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
         let answer = self
-            .send(caller, Method::GET, &format!("/v2/images/{segment}"))
+            .send(caller, Method::GET, &format!("/v2/images/{segment}"), None)
             .await?;
         expect(answer, StatusCode::OK)
+    }
+
+    /// `PATCH /v2/images/{id}`: the changed image's JSON.
+    pub async fn patch(
+        &self,
+        caller: &Caller,
+        id: &str,
+        ops: &[PatchOp],
+    ) -> Result<Bytes, GlanceError> {
+        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
+        let path = format!("/v2/images/{segment}");
+        let answer = self
+            .send(caller, Method::PATCH, &path, Some(patch::to_json(ops)))
+            .await?;
+        expect(answer, StatusCode::OK)
+    }
+
+    /// `DELETE /v2/images/{id}`
+    pub async fn delete(&self, caller: &Caller, id: &str) -> Result<(), GlanceError> {
+        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
+        let answer = self
+            .send(
+                caller,
+                Method::DELETE,
+                &format!("/v2/images/{segment}"),
+                None,
+            )
+            .await?;
+        expect(answer, StatusCode::NO_CONTENT).map(drop)
     }
 
     /// The pages of a list, one at a time.
@@ -85,7 +115,7 @@ impl Glance {
         marker: Option<&str>,
     ) -> Result<Bytes, GlanceError> {
         let answer = match self
-            .send(caller, Method::GET, &query.page(size, marker))
+            .send(caller, Method::GET, &query.page(size, marker), None)
             .await
         {
             // A list always exists; a 404 to it comes from something that is no Glance.
@@ -102,6 +132,7 @@ impl Glance {
         caller: &Caller,
         method: Method,
         path: &str,
+        patch: Option<Vec<u8>>,
     ) -> Result<Answer, GlanceError> {
         let mut request = self
             .client
@@ -109,6 +140,11 @@ impl Glance {
             .header(REQUEST_ID, caller.request_id.clone());
         if let Some(token) = &caller.token {
             request = request.header(AUTH_TOKEN, token.clone());
+        }
+        if let Some(patch) = patch {
+            request = request
+                .header(http::header::CONTENT_TYPE, patch::MEDIA_TYPE)
+                .body(patch);
         }
         let request = request
             .build()

@@ -3,9 +3,11 @@
 pub mod client;
 mod error;
 mod model;
+pub mod patch;
 mod query;
 
 pub use client::{Call, Caller, Glance, PageStream};
 pub use error::GlanceError;
 pub use model::{BASE_PROPERTIES, Image, ImagePage, NotGlance, is_null, plain, text};
+pub use patch::{PatchOp, Properties};
 pub use query::{Endpoint, ImageQuery, path_segment};

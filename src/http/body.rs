@@ -3,6 +3,9 @@
 use crate::nova::ApiError;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 
 /// Refuses a body that announces itself as too large, before the token is looked at.
 pub fn check_announced(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
@@ -17,6 +20,19 @@ pub fn check_announced(request: &HttpRequest, max: usize) -> Result<(), ApiError
     } else {
         Ok(())
     }
+}
+
+/// The whole body, unless it turns out larger than `max`.
+pub async fn read(mut payload: Payload, max: usize) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| ApiError::BodyBroken)?;
+        if body.len() + chunk.len() > max {
+            return Err(ApiError::BodyTooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 /// The content types Nova reads, and those it takes for none. It looks even where no body is read.

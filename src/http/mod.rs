@@ -29,10 +29,11 @@ mod response;
 
 use crate::config;
 use crate::glance::Caller;
+use crate::nova::json::Json;
 use crate::nova::links::{self, LinkBase};
 use crate::nova::microversion::{self, GENERIC_HEADER, LEGACY_HEADER, Negotiation, Version};
-use crate::nova::routes::{self, Api, Operation, Route, Target};
-use crate::nova::{ApiError, Request, Service, versions};
+use crate::nova::routes::{self, Action, Api, Operation, Route, Target};
+use crate::nova::{self, ApiError, Request, Service, versions};
 use crate::upstream::runtime::Spawner;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
@@ -40,6 +41,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use auth::{Authenticator, Session};
 use request_id::Ids;
 use response::{Heads, Outcome};
+use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
@@ -53,7 +55,7 @@ pub struct Front {
     /// Who judges tokens, and where Glance is.
     pub auth: Authenticator,
     /// The operations.
-    pub service: Service,
+    pub service: Arc<Service>,
     /// Where upstream work runs.
     pub spawner: Spawner,
 }
@@ -165,7 +167,6 @@ impl Front {
             Ok(answer) => {
                 Outcome::answer(answer, heads, negotiate::success_type(request.headers()))
             }
-            Err(ApiError::RouteNotFound) => Outcome::page(Heads::Ids),
             Err(error @ ApiError::BodyTooLarge) => Outcome::fault(&error, Heads::Ids),
             Err(error) => Outcome::fault(&error, heads),
         }
@@ -177,9 +178,20 @@ impl Front {
         api: Api,
         project: Option<&str>,
         operation: Operation<'_>,
-    ) -> Result<crate::nova::Answer, ApiError> {
+    ) -> Result<nova::Answer, ApiError> {
         body::check_content_type(work.request)?;
-        drop(work.payload);
+        let body = match operation.action {
+            Action::CreateMetadata | Action::ReplaceMetadata | Action::UpdateMetadataItem => {
+                nova::body::parse(&body::read(work.payload, self.server.max_body).await?)?
+            }
+            Action::ListImages
+            | Action::DetailImages
+            | Action::ShowImage
+            | Action::DeleteImage
+            | Action::ListMetadata
+            | Action::ShowMetadataItem
+            | Action::DeleteMetadataItem => Json::Null,
+        };
         work.session.check_project(project)?;
         if !operation.served.serves(work.version) {
             return Err(ApiError::Gone);
@@ -189,6 +201,8 @@ impl Front {
         let glance = links::glance_root(&self.service.settings, endpoint.as_str());
         let request = Request {
             action: operation.action,
+            api,
+            body,
             id: operation.id.into_owned(),
             key: operation.key.into_owned(),
             query: work.request.uri().query().unwrap_or_default().to_owned(),
@@ -200,7 +214,7 @@ impl Front {
                 deadline: work.deadline,
             },
         };
-        let service = self.service.clone();
+        let service = Arc::clone(&self.service);
         let span = work.ids.span();
         let task = async move { service.answer(request).await }.instrument(span);
         self.spawner
@@ -283,7 +297,7 @@ struct Work<'r> {
 /// A version document; Nova checks the query's encoding even here.
 fn document(request: &HttpRequest, status: StatusCode, body: String, heads: Heads) -> Outcome {
     let query = request.uri().query().unwrap_or_default();
-    match crate::nova::query::check_utf8(query) {
+    match nova::query::check_utf8(query) {
         Ok(()) => Outcome::document(
             status,
             body,

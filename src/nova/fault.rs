@@ -1,5 +1,6 @@
 //! Every way a request can fail, and the one place that says how Nova puts it.
 
+use super::body::BodyError;
 use super::microversion::Version;
 use super::query::QueryError;
 use crate::glance::GlanceError;
@@ -14,14 +15,12 @@ const NOT_FOUND: &str = "The resource could not be found.";
 pub enum ApiError {
     /// The body is larger than `server.max_body`.
     BodyTooLarge,
-    /// The body did not come in time.
-    BodyTimeout,
+    /// The body broke off.
+    BodyBroken,
     /// No token, or not a good one.
     Unauthorized,
     /// A token without a project, where only a project sees images.
     NoProject,
-    /// No such route; answered as a page rather than as a fault.
-    RouteNotFound,
     /// The asked microversion is not one.
     MalformedVersion(String),
     /// The asked microversion is out of range.
@@ -33,8 +32,14 @@ pub enum ApiError {
     },
     /// The content type is not one Nova reads.
     UnsupportedContentType,
-    /// The body is not JSON.
-    MalformedBody,
+    /// The body is not JSON, or not what the operation takes.
+    Body(BodyError),
+    /// The metadata key to delete is not there.
+    InvalidMetadataKey,
+    /// The metadata key is Glance's own.
+    ReservedKey(String),
+    /// More metadata items than `nova.metadata_items`.
+    MetadataQuota,
     /// The project in the path is not the token's.
     ProjectMismatch {
         /// The path's.
@@ -68,12 +73,22 @@ pub enum ApiError {
 }
 
 /// What Glance was asked when it failed; the same failure reads differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum During {
     /// A list.
     List,
     /// One image.
     Show,
+    /// The deletion of an image.
+    Delete,
+    /// The metadata of this image, read or written.
+    Metadata(String),
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
 }
 
 impl From<QueryError> for ApiError {
@@ -148,10 +163,6 @@ impl ApiError {
             Self::BodyTooLarge => {
                 Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
             }
-            Self::BodyTimeout => Fault::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "The request body did not arrive in time.",
-            ),
             Self::Unauthorized => Fault::new(
                 StatusCode::UNAUTHORIZED,
                 "The request you have made requires authentication.",
@@ -160,9 +171,7 @@ impl ApiError {
                 StatusCode::FORBIDDEN,
                 "The token is not scoped to a project; images belong to projects.",
             ),
-            Self::RouteNotFound | Self::Gone | Self::KeyNotFound => {
-                Fault::new(StatusCode::NOT_FOUND, NOT_FOUND)
-            }
+            Self::Gone | Self::KeyNotFound => Fault::new(StatusCode::NOT_FOUND, NOT_FOUND),
             Self::MalformedVersion(text) => Fault::new(
                 StatusCode::BAD_REQUEST,
                 format!(
@@ -182,7 +191,16 @@ impl ApiError {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "Unsupported Content-Type",
             ),
-            Self::MalformedBody => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
+            Self::BodyBroken => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
+            Self::Body(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
+            Self::InvalidMetadataKey => Fault::new(StatusCode::NOT_FOUND, "Invalid metadata key"),
+            Self::ReservedKey(key) => Fault::new(
+                StatusCode::FORBIDDEN,
+                format!("The metadata key '{key}' is reserved by the image service."),
+            ),
+            Self::MetadataQuota => {
+                Fault::new(StatusCode::FORBIDDEN, "Image metadata limit exceeded")
+            }
             Self::ProjectMismatch { path, token } => Fault::new(
                 StatusCode::BAD_REQUEST,
                 format!(
@@ -192,7 +210,7 @@ impl ApiError {
             ),
             Self::Query(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
             Self::ImageNotFound => Fault::new(StatusCode::NOT_FOUND, "Image not found."),
-            Self::Glance { error, during } => of_glance(error, *during),
+            Self::Glance { error, during } => of_glance(error, during),
             Self::KeystoneUnavailable => Fault::retry(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The Keystone service is temporarily unavailable.",
@@ -216,16 +234,26 @@ impl ApiError {
 }
 
 /// What Glance's outcomes mean to a client of Nova. The one place for all of them.
-fn of_glance(error: &GlanceError, during: During) -> Fault {
+fn of_glance(error: &GlanceError, during: &During) -> Fault {
     match (error, during) {
         (GlanceError::BadRequest(words), _) => {
             Fault::new(StatusCode::BAD_REQUEST, format!("HTTP {words}"))
         }
         (GlanceError::Unauthorized, _) => ApiError::Unauthorized.fault(),
-        (GlanceError::Forbidden(words), _) => {
+        (GlanceError::Forbidden(_), During::Delete) => Fault::new(
+            StatusCode::FORBIDDEN,
+            "You are not allowed to delete the image.",
+        ),
+        (GlanceError::Forbidden(_), During::Metadata(id)) => Fault::new(
+            StatusCode::FORBIDDEN,
+            format!("Not authorized for image {id}."),
+        ),
+        (GlanceError::Forbidden(words), During::List | During::Show) => {
             Fault::new(StatusCode::FORBIDDEN, format!("HTTP {words}"))
         }
-        (GlanceError::NotFound, During::Show) => ApiError::ImageNotFound.fault(),
+        (GlanceError::NotFound, During::Show | During::Delete | During::Metadata(_)) => {
+            ApiError::ImageNotFound.fault()
+        }
         (GlanceError::Conflict(words), _) => {
             Fault::new(StatusCode::CONFLICT, format!("HTTP {words}"))
         }

@@ -36,3 +36,18 @@ pub async fn show(service: &Service, request: Request) -> Result<Answer, ApiErro
     let image = Image::parse(&body).map_err(|error| during(During::Show)(error.into()))?;
     Ok(Answer::json(view::image(&image, &request.links)))
 }
+
+/// `DELETE /images/{id}`
+pub async fn delete(service: &Service, request: Request) -> Result<Answer, ApiError> {
+    let turn = service
+        .locks
+        .lock(&request.id, request.caller.deadline)
+        .await;
+    let _turn = turn.ok_or(ApiError::Timeout)?;
+    service
+        .glance
+        .delete(&request.caller, &request.id)
+        .await
+        .map_err(during(During::Delete))?;
+    Ok(Answer::no_content())
+}

@@ -1,34 +1,109 @@
 //! `/images/{id}/metadata` and `/images/{id}/metadata/{key}`.
 
 use super::answer::Answer;
+use super::change::{self, Change};
 use super::fault::{ApiError, During};
-use super::query;
+use super::json::Json;
 use super::service::{Request, Service, during};
-use super::view;
-use crate::glance::{GlanceError, Image};
+use super::{body, query, view};
+use crate::glance::{GlanceError, Image, patch};
 use bytes::Bytes;
 
 /// `GET /images/{id}/metadata`
 pub async fn list(service: &Service, request: Request) -> Result<Answer, ApiError> {
-    let body = read(service, &request).await?;
-    Ok(Answer::json(view::metadata(&parse(&body)?)))
+    query::check_utf8(&request.query)?;
+    let image = read(service, &request).await?;
+    Ok(Answer::json(view::metadata(&parse(&image, &request)?)))
 }
 
 /// `GET /images/{id}/metadata/{key}`
 pub async fn show(service: &Service, request: Request) -> Result<Answer, ApiError> {
-    let body = read(service, &request).await?;
-    view::metadata_item(&parse(&body)?, &request.key)
-        .map(Answer::json)
-        .ok_or(ApiError::KeyNotFound)
+    query::check_utf8(&request.query)?;
+    let image = read(service, &request).await?;
+    let item = view::metadata_item(&parse(&image, &request)?, &request.key);
+    item.map(Answer::json).ok_or(ApiError::KeyNotFound)
+}
+
+/// `POST /images/{id}/metadata`: sets the items sent, answers all there are.
+pub async fn create(service: &Service, request: Request) -> Result<Answer, ApiError> {
+    let sent = body::metadata(&request.body, request.api)?;
+    let image = write(service, &request, &Change::Merge(sent.items)).await?;
+    Ok(Answer::json(view::metadata(&parse(&image, &request)?)))
+}
+
+/// `PUT /images/{id}/metadata`: leaves only the items sent, and echoes them.
+pub async fn replace(service: &Service, request: Request) -> Result<Answer, ApiError> {
+    let sent = body::metadata(&request.body, request.api)?;
+    write(service, &request, &Change::Replace(sent.items)).await?;
+    Ok(echo("metadata", &sent.sent))
+}
+
+/// `PUT /images/{id}/metadata/{key}`: sets one item, and echoes it.
+pub async fn update(service: &Service, request: Request) -> Result<Answer, ApiError> {
+    let sent = body::item(&request.body, &request.key, request.api)?;
+    write(service, &request, &Change::Merge(sent.items)).await?;
+    Ok(echo("meta", &sent.sent))
+}
+
+/// `DELETE /images/{id}/metadata/{key}`
+pub async fn delete(service: &Service, request: Request) -> Result<Answer, ApiError> {
+    write(service, &request, &Change::Delete(request.key.clone())).await?;
+    Ok(Answer::no_content())
+}
+
+/// Changes the image's properties and returns the image as it is then. Other writers of this image
+/// in this process wait meanwhile; one elsewhere that gets in between is noticed by Glance as a
+/// conflict, and the change is made once more on what is there then.
+async fn write(service: &Service, request: &Request, change: &Change) -> Result<Bytes, ApiError> {
+    let turn = service
+        .locks
+        .lock(&request.id, request.caller.deadline)
+        .await;
+    let _turn = turn.ok_or(ApiError::Timeout)?;
+    match write_once(service, request, change).await {
+        Err(ApiError::Glance {
+            error: GlanceError::Conflict(_),
+            ..
+        }) => write_once(service, request, change).await,
+        other => other,
+    }
+}
+
+async fn write_once(
+    service: &Service,
+    request: &Request,
+    change: &Change,
+) -> Result<Bytes, ApiError> {
+    let image = read(service, request).await?;
+    let before = change::properties(&parse(&image, request)?);
+    let after = change.apply(&before, service.settings.metadata_items)?;
+    let ops = patch::between(&before, &after);
+    if ops.is_empty() {
+        return Ok(image);
+    }
+    let patched = service
+        .glance
+        .patch(&request.caller, &request.id, &ops)
+        .await;
+    patched.map_err(during(about(request)))
 }
 
 async fn read(service: &Service, request: &Request) -> Result<Bytes, ApiError> {
-    query::check_utf8(&request.query)?;
     let shown = service.glance.show(&request.caller, &request.id).await;
-    // Nova names the image only here.
-    shown.map_err(during(During::Show))
+    shown.map_err(during(about(request)))
 }
 
-fn parse(body: &[u8]) -> Result<Image<'_>, ApiError> {
-    Image::parse(body).map_err(|error| during(During::Show)(GlanceError::from(error)))
+fn parse<'b>(image: &'b [u8], request: &Request) -> Result<Image<'b>, ApiError> {
+    Image::parse(image).map_err(|error| during(about(request))(GlanceError::from(error)))
+}
+
+fn about(request: &Request) -> During {
+    During::Metadata(request.id.clone())
+}
+
+fn echo(name: &str, sent: &Json) -> Answer {
+    let mut out = format!("{{\"{name}\": ").into_bytes();
+    sent.write(&mut out);
+    out.push(b'}');
+    Answer::json(out)
 }

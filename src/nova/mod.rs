@@ -5,9 +5,13 @@
 //! the answer. Everything but the operations themselves is pure.
 
 pub mod answer;
+pub mod body;
+pub mod change;
 pub mod fault;
 pub mod images;
+pub mod json;
 pub mod links;
+pub mod locks;
 pub mod metadata;
 pub mod microversion;
 pub mod python;

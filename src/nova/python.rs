@@ -1,6 +1,6 @@
 //! How Python writes a value, which Nova's validation messages quote.
 
-use serde_json::Value;
+use super::json::Json;
 use std::fmt::Write;
 
 /// `repr()` of a string: single quotes unless only single quotes are inside.
@@ -48,23 +48,23 @@ fn push_escaped(out: &mut String, c: char) {
     };
 }
 
-/// `repr()` of a JSON value as Python holds it.
+/// `repr()` of a value.
 #[must_use]
-pub fn repr(value: &Value) -> String {
+pub fn repr(value: &Json) -> String {
     match value {
-        Value::Null => "None".to_owned(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => repr_str(text),
-        Value::Array(items) => {
+        Json::Null => "None".to_owned(),
+        Json::Bool(true) => "True".to_owned(),
+        Json::Bool(false) => "False".to_owned(),
+        Json::Number(digits) => Json::python_number(digits),
+        Json::Text(text) => repr_str(text),
+        Json::List(items) => {
             format!(
                 "[{}]",
                 items.iter().map(repr).collect::<Vec<_>>().join(", ")
             )
         }
-        Value::Object(map) => {
-            let items: Vec<_> = map
+        Json::Map(pairs) => {
+            let items: Vec<_> = pairs
                 .iter()
                 .map(|(key, item)| format!("{}: {}", repr_str(key), repr(item)))
                 .collect();
@@ -73,11 +73,11 @@ pub fn repr(value: &Value) -> String {
     }
 }
 
-/// `str()` of a JSON value: like [`repr`], but a string stands for itself.
+/// `str()` of a value: like [`repr`], but a string stands for itself.
 #[must_use]
-pub fn str(value: &Value) -> String {
+pub fn str(value: &Json) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Json::Text(text) => text.clone(),
         other => repr(other),
     }
 }
@@ -86,7 +86,6 @@ pub fn str(value: &Value) -> String {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use serde_json::json;
 
     #[rstest]
     #[case("abc", "'abc'")]
@@ -101,12 +100,13 @@ mod tests {
 
     #[test]
     fn values_read_as_python_writes_them() {
-        let value = json!({"a": [null, true, false, 1, 1.5, "x"], "b": {}});
+        let parse = |text: &str| Json::parse(text.as_bytes()).unwrap();
+        let value = parse(r#"{"a": [null, true, false, 1, 1.5, "x", NaN], "b": {}}"#);
         assert_eq!(
             repr(&value),
-            "{'a': [None, True, False, 1, 1.5, 'x'], 'b': {}}"
+            "{'a': [None, True, False, 1, 1.5, 'x', nan], 'b': {}}"
         );
-        assert_eq!(str(&json!("x")), "x");
-        assert_eq!(str(&json!(null)), "None");
+        assert_eq!(str(&parse("\"x\"")), "x");
+        assert_eq!(str(&parse("null")), "None");
     }
 }

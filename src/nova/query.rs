@@ -67,22 +67,21 @@ pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
             check_number(name, value)?;
         }
     }
-    // The last of a repeated parameter wins in the filters; in the link it is the largest, as Nova
-    // builds the link from the sorted pairs.
-    let last: BTreeMap<&str, &str> = pairs
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    let images = ImageQuery {
-        filters: filters(&last),
-        limit: last
-            .get("limit")
-            .map(|digits| digits.parse().unwrap_or(u64::MAX)),
-        marker: last
-            .get("marker")
-            .filter(|id| !id.is_empty())
-            .map(|&id| id.to_owned()),
+    let last = |name: &str| {
+        pairs
+            .iter()
+            .rev()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
     };
+    let images = ImageQuery {
+        filters: filters(&pairs),
+        limit: last("limit").map(|digits| digits.parse().unwrap_or(u64::MAX)),
+        marker: last("marker")
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
+    };
+    // In the link the largest of a repeated parameter counts, as Nova builds it from sorted pairs.
     pairs.sort();
     Ok(ListRequest {
         images,
@@ -107,31 +106,30 @@ fn check_number(name: &'static str, value: &str) -> Result<(), QueryError> {
     })
 }
 
-/// Nova's filters in Glance's names.
-fn filters(given: &BTreeMap<&str, &str>) -> BTreeMap<String, String> {
-    let mut filters = BTreeMap::new();
-    // `property-*` first: where both name one Glance filter, Nova's own parameter is the later word.
-    for (name, value) in given {
-        if let Some(property) = name.strip_prefix("property-")
-            && !CONTROLS.contains(&property)
-        {
-            filters.insert(property.to_owned(), property_value(property, value));
-        }
-    }
-    for (&name, &value) in given {
-        let (filter, value) = match name {
-            "name" => ("name", value.to_owned()),
-            "status" => ("status", status_filter(value)),
-            "changes-since" => ("updated_at", format!("gte:{value}")),
-            "server" => ("instance_uuid", after_last_slash(value).to_owned()),
-            "type" => ("image_type", value.to_owned()),
-            "minRam" => ("min_ram", value.to_owned()),
-            "minDisk" => ("min_disk", value.to_owned()),
-            _ => continue,
-        };
-        filters.insert(filter.to_owned(), value);
-    }
-    filters
+/// Nova's filters in Glance's names. Where two parameters mean one filter, the later one counts.
+fn filters(given: &[(String, String)]) -> BTreeMap<String, String> {
+    given
+        .iter()
+        .filter_map(|(name, value)| {
+            let (filter, value) = match name.as_str() {
+                "name" => ("name", value.clone()),
+                "status" => ("status", status_filter(value)),
+                "changes-since" => ("updated_at", format!("gte:{value}")),
+                "server" => ("instance_uuid", after_last_slash(value).to_owned()),
+                "type" => ("image_type", value.clone()),
+                "minRam" => ("min_ram", value.clone()),
+                "minDisk" => ("min_disk", value.clone()),
+                other => {
+                    let property = other.strip_prefix("property-")?;
+                    if CONTROLS.contains(&property) {
+                        return None;
+                    }
+                    (property, property_value(property, value))
+                }
+            };
+            Some((filter.to_owned(), value))
+        })
+        .collect()
 }
 
 /// `property-instance_uuid` takes a server's URL too, as `server` does.

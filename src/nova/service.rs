@@ -2,21 +2,25 @@
 
 use super::answer::Answer;
 use super::fault::{ApiError, During};
+use super::json::Json;
 use super::links::LinkBase;
+use super::locks::WriteLocks;
 use super::microversion::Version;
-use super::routes::Action;
+use super::routes::{Action, Api};
 use super::view::Detail;
 use super::{images, metadata};
 use crate::config;
 use crate::glance::{Caller, Glance, GlanceError};
 
 /// The compute API's image operations on top of Glance.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Service {
     /// The image service.
     pub glance: Glance,
     /// The `[nova]` settings.
     pub settings: config::Nova,
+    /// The queue for writes.
+    pub locks: WriteLocks,
 }
 
 /// One request, checked and resolved: everything an operation needs besides the service.
@@ -28,8 +32,12 @@ pub struct Request {
     pub id: String,
     /// The metadata key.
     pub key: String,
+    /// The mount point the request came in by.
+    pub api: Api,
     /// The raw query string.
     pub query: String,
+    /// The body, of the operations that have one.
+    pub body: Json,
     /// For whom Glance is called.
     pub caller: Caller,
     /// What this request's links begin with.
@@ -51,16 +59,19 @@ impl Service {
             Action::ShowImage => images::show(self, request).await,
             Action::ListMetadata => metadata::list(self, request).await,
             Action::ShowMetadataItem => metadata::show(self, request).await,
-            Action::DeleteImage
-            | Action::CreateMetadata
-            | Action::ReplaceMetadata
-            | Action::UpdateMetadataItem
-            | Action::DeleteMetadataItem => Err(ApiError::RouteNotFound),
+            Action::DeleteImage => images::delete(self, request).await,
+            Action::CreateMetadata => metadata::create(self, request).await,
+            Action::ReplaceMetadata => metadata::replace(self, request).await,
+            Action::UpdateMetadataItem => metadata::update(self, request).await,
+            Action::DeleteMetadataItem => metadata::delete(self, request).await,
         }
     }
 }
 
 /// Wraps a failure of Glance with what it was asked.
 pub fn during(during: During) -> impl Fn(GlanceError) -> ApiError {
-    move |error| ApiError::Glance { error, during }
+    move |error| ApiError::Glance {
+        error,
+        during: during.clone(),
+    }
 }

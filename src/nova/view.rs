@@ -296,9 +296,9 @@ fn write_server(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
     out.extend_from_slice(b", \"server\": {\"id\": ");
     out.extend_from_slice(server.get().as_bytes());
     out.extend_from_slice(b", \"links\": [{\"rel\": \"self\", \"href\": ");
-    write_string(out, &links.own(path.trim_end_matches('/')));
+    write_string(out, &links.own(&path));
     out.extend_from_slice(b"}, {\"rel\": \"bookmark\", \"href\": ");
-    write_string(out, &links.bookmark(path.trim_end_matches('/')));
+    write_string(out, &links.bookmark(&path));
     out.extend_from_slice(b"}]}");
 }
 

@@ -1,0 +1,324 @@
+//! Bodies of the metadata writes, as typed requests, with Nova's validation and its messages.
+
+use super::json::Json;
+use super::python::{repr, repr_str, str};
+use super::routes::Api;
+use thiserror::Error;
+
+/// The rule for keys, as the messages quote it.
+const KEY_PATTERN: &str = "^[a-zA-Z0-9-_:. ]{1,255}$";
+/// Characters a key or a value may have at most.
+const MAX_LENGTH: usize = 255;
+
+/// Why a body is refused; the text is Nova's.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// Not JSON.
+    #[error("Malformed request body")]
+    Malformed,
+    /// JSON, but not what the operation takes.
+    #[error("{0}")]
+    Invalid(String),
+    /// The one item is not the one the path names.
+    #[error("Request body and URI mismatch")]
+    Mismatch,
+}
+
+/// Metadata as sent: what goes to Glance, and what is echoed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Keys as sent, with the value Glance is to hold; `None` is a JSON null.
+    pub items: Vec<(String, Option<String>)>,
+    /// The object as sent.
+    pub sent: Json,
+}
+
+/// Reads the body as JSON; an empty one counts as null, as in Nova.
+pub fn parse(body: &[u8]) -> Result<Json, BodyError> {
+    if body.is_empty() {
+        return Ok(Json::Null);
+    }
+    Json::parse(body).map_err(|_| BodyError::Malformed)
+}
+
+/// `{"metadata": {…}}`, of `POST` and `PUT` on all metadata.
+pub fn metadata(body: &Json, api: Api) -> Result<Metadata, BodyError> {
+    let map = top_level(body, "metadata", api)?;
+    let errors = object_errors("metadata", map, api);
+    conclude(errors, map)
+}
+
+/// `{"meta": {one item}}`, of `PUT` on the item `key`.
+pub fn item(body: &Json, key: &str, api: Api) -> Result<Metadata, BodyError> {
+    let map = top_level(body, "meta", api)?;
+    let mut errors = object_errors("meta", map, api);
+    if let Json::Map(pairs) = map {
+        let complaint = match pairs.len() {
+            0 => Some("should be non-empty"),
+            1 => None,
+            _ => Some("has too many properties"),
+        };
+        if let Some(complaint) = complaint {
+            errors
+                .of_object
+                .push(field("meta", map, &format!("{} {complaint}", repr(map))));
+        }
+    }
+    let meta = conclude(errors, map)?;
+    if meta.items.iter().any(|(name, _)| name == key) {
+        Ok(meta)
+    } else {
+        Err(BodyError::Mismatch)
+    }
+}
+
+/// The value of the one top-level key there must be. `/v2` lets others pass.
+fn top_level<'b>(body: &'b Json, name: &str, api: Api) -> Result<&'b Json, BodyError> {
+    let Json::Map(pairs) = body else {
+        return invalid(format!("{} is not of type 'object'", repr(body)));
+    };
+    let Some(map) = body.get(name) else {
+        return invalid(format!("{} is a required property", repr_str(name)));
+    };
+    let mut extras: Vec<&str> = pairs
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .filter(|key| *key != name)
+        .collect();
+    if api == Api::V21 && !extras.is_empty() {
+        extras.sort_unstable();
+        let quoted: Vec<_> = extras.iter().map(|key| repr_str(key)).collect();
+        let verb = if quoted.len() == 1 { "was" } else { "were" };
+        return invalid(format!(
+            "Additional properties are not allowed ({} {verb} unexpected)",
+            quoted.join(", ")
+        ));
+    }
+    Ok(map)
+}
+
+fn invalid<T>(message: String) -> Result<T, BodyError> {
+    Err(BodyError::Invalid(message))
+}
+
+/// What is wrong with the object itself, which is told first, and with its values.
+#[derive(Default)]
+struct Errors {
+    of_object: Vec<String>,
+    of_values: Vec<String>,
+}
+
+fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
+    let mut errors = Errors::default();
+    let Json::Map(pairs) = map else {
+        errors.of_object.push(field(
+            name,
+            map,
+            &format!("{} is not of type 'object'", repr(map)),
+        ));
+        return errors;
+    };
+    for (key, value) in pairs.iter().filter(|(key, _)| is_key(key)) {
+        match value {
+            Json::Text(text) if text.chars().count() <= MAX_LENGTH => {}
+            Json::Text(text) => {
+                let complaint = format!("{} is too long", repr_str(text));
+                errors.of_values.push(field(key, value, &complaint));
+            }
+            other => {
+                let complaint = format!("{} is not of type 'string'", repr(other));
+                errors.of_values.push(field(key, value, &complaint));
+            }
+        }
+    }
+    let mut strange: Vec<&str> = pairs
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .filter(|key| !is_key(key))
+        .collect();
+    if api == Api::V21 && !strange.is_empty() {
+        strange.sort_unstable();
+        let quoted: Vec<_> = strange.iter().map(|key| repr_str(key)).collect();
+        let verb = if quoted.len() == 1 { "does" } else { "do" };
+        let complaint = format!(
+            "{} {verb} not match any of the regexes: {}",
+            quoted.join(", "),
+            repr_str(KEY_PATTERN)
+        );
+        errors.of_object.push(field(name, map, &complaint));
+    }
+    errors
+}
+
+fn conclude(errors: Errors, map: &Json) -> Result<Metadata, BodyError> {
+    if let Some(first) = errors.of_object.into_iter().chain(errors.of_values).next() {
+        return invalid(first);
+    }
+    let Json::Map(pairs) = map else {
+        return Err(BodyError::Malformed);
+    };
+    let items = pairs
+        .iter()
+        .map(|(key, value)| (key.clone(), (*value != Json::Null).then(|| str(value))))
+        .collect();
+    Ok(Metadata {
+        items,
+        sent: map.clone(),
+    })
+}
+
+fn field(path: &str, value: &Json, complaint: &str) -> String {
+    format!(
+        "Invalid input for field/attribute {path}. Value: {}. {complaint}",
+        str(value)
+    )
+}
+
+/// [`KEY_PATTERN`] as Python matches it: a line break may stand at the end.
+fn is_key(key: &str) -> bool {
+    let key = key.strip_suffix('\n').unwrap_or(key);
+    (1..=MAX_LENGTH).contains(&key.len())
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_:. ".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn refusal(body: &str) -> String {
+        let json = parse(body.as_bytes()).unwrap();
+        metadata(&json, Api::V21).unwrap_err().to_string()
+    }
+
+    #[rstest]
+    #[case("", "None is not of type 'object'")]
+    #[case("null", "None is not of type 'object'")]
+    #[case("[]", "[] is not of type 'object'")]
+    #[case("\"x\"", "'x' is not of type 'object'")]
+    #[case("{}", "'metadata' is a required property")]
+    #[case(r#"{"foo": 1}"#, "'metadata' is a required property")]
+    #[case(
+        r#"{"metadata": {}, "foo": 1}"#,
+        "Additional properties are not allowed ('foo' was unexpected)"
+    )]
+    #[case(
+        r#"{"metadata": 5, "foo": 1, "bar": 2}"#,
+        "Additional properties are not allowed ('bar', 'foo' were unexpected)"
+    )]
+    #[case(
+        r#"{"metadata": null}"#,
+        "Invalid input for field/attribute metadata. Value: None. \
+        None is not of type 'object'"
+    )]
+    #[case(
+        r#"{"metadata": "x"}"#,
+        "Invalid input for field/attribute metadata. Value: x. \
+        'x' is not of type 'object'"
+    )]
+    #[case(
+        r#"{"metadata": {"c": 3}}"#,
+        "Invalid input for field/attribute c. Value: 3. 3 is not of type 'string'"
+    )]
+    #[case(
+        r#"{"metadata": {"c": NaN}}"#,
+        "Invalid input for field/attribute c. Value: nan. nan is not of type 'string'"
+    )]
+    #[case(
+        r#"{"metadata": {"c": {"x": "y"}}}"#,
+        "Invalid input for field/attribute c. \
+        Value: {'x': 'y'}. {'x': 'y'} is not of type 'string'"
+    )]
+    #[case(
+        r#"{"metadata": {"c": 1, "d": 2}}"#,
+        "Invalid input for field/attribute c. Value: 1. 1 is not of type 'string'"
+    )]
+    #[case(
+        r#"{"metadata": {"": "v"}}"#,
+        "Invalid input for field/attribute metadata. \
+        Value: {'': 'v'}. '' does not match any of the regexes: '^[a-zA-Z0-9-_:. ]{1,255}$'"
+    )]
+    #[case(
+        r#"{"metadata": {"c": 1, "k/": 1}}"#,
+        "Invalid input for field/attribute metadata. \
+        Value: {'c': 1, 'k/': 1}. 'k/' does not match any of the regexes: \
+        '^[a-zA-Z0-9-_:. ]{1,255}$'"
+    )]
+    #[case(
+        r#"{"metadata": {"b~": "", "a/": ""}}"#,
+        "Invalid input for field/attribute metadata. \
+        Value: {'b~': '', 'a/': ''}. 'a/', 'b~' do not match any of the regexes: \
+        '^[a-zA-Z0-9-_:. ]{1,255}$'"
+    )]
+    fn a_bad_body_is_told_as_nova_tells_it(#[case] body: &str, #[case] message: &str) {
+        assert_eq!(refusal(body), message);
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        let body = |n: usize| format!(r#"{{"metadata": {{"c": "{}"}}}}"#, "é".repeat(n));
+        assert!(metadata(&parse(body(255).as_bytes()).unwrap(), Api::V21).is_ok());
+        assert!(refusal(&body(256)).ends_with("' is too long"));
+    }
+
+    fn item_refusal(body: &str, key: &str) -> String {
+        item(&parse(body.as_bytes()).unwrap(), key, Api::V21)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[rstest]
+    #[case(
+        r#"{"meta": {}}"#,
+        "Invalid input for field/attribute meta. Value: {}. \
+        {} should be non-empty"
+    )]
+    #[case(
+        r#"{"meta": {"a": "1", "b": "2"}}"#,
+        "Invalid input for field/attribute meta. \
+        Value: {'a': '1', 'b': '2'}. {'a': '1', 'b': '2'} has too many properties"
+    )]
+    #[case(r#"{"metadata": {"a": "1"}}"#, "'meta' is a required property")]
+    #[case(r#"{"meta": {"z": "1"}}"#, "Request body and URI mismatch")]
+    #[case(r#"{"meta": {"A": "1"}}"#, "Request body and URI mismatch")]
+    fn one_item_is_the_one_the_path_names(#[case] body: &str, #[case] message: &str) {
+        assert_eq!(item_refusal(body, "a"), message);
+    }
+
+    #[test]
+    fn v2_lets_strange_keys_and_extra_fields_pass() {
+        let json =
+            parse(br#"{"metadata": {"k/": 1, "n\u00fc": null, "t": true}, "x": 1}"#).unwrap();
+        let refused = metadata(&json, Api::V2).unwrap_err().to_string();
+        assert!(refused.contains("attribute t."), "{refused}");
+        let json = parse(br#"{"metadata": {"k/": 1.0, "/": null, "a": "v"}, "x": 1}"#).unwrap();
+        let items = metadata(&json, Api::V2).unwrap().items;
+        assert_eq!(
+            items,
+            [
+                ("k/".into(), Some("1.0".into())),
+                ("/".into(), None),
+                ("a".into(), Some("v".into()))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_break_may_end_a_key() {
+        let json = parse(b"{\"metadata\": {\"a\\n\": \"v\"}}").unwrap();
+        assert!(metadata(&json, Api::V21).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_taken_or_refused(body in "\\PC{0,60}", key in "\\PC{0,8}") {
+            if let Ok(json) = parse(body.as_bytes()) {
+                let _ = metadata(&json, Api::V21);
+                let _ = item(&json, &key, Api::V2);
+            }
+        }
+    }
+}

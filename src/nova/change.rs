@@ -1,0 +1,239 @@
+//! What a metadata write makes of an image's properties. Pure.
+
+use super::fault::ApiError;
+use crate::glance::{BASE_PROPERTIES, Image, Properties, is_null, plain};
+use std::borrow::Cow;
+
+/// Properties that Glance keeps for itself.
+const GLANCE_PREFIX: &str = "os_glance";
+/// Not in Glance's schema any more, yet Glance acts on it.
+const LOCATION: &str = "location";
+/// A value of `none` or nothing for these means that there is none.
+const MACHINE_IMAGES: [&str; 2] = ["kernel_id", "ramdisk_id"];
+
+/// A change a client asks for. Keys are as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Set these, keep the others.
+    Merge(Vec<(String, Option<String>)>),
+    /// Set these, drop the others.
+    Replace(Vec<(String, Option<String>)>),
+    /// Drop this one.
+    Delete(String),
+}
+
+/// An image's additional properties.
+#[must_use]
+pub fn properties(image: &Image<'_>) -> Properties {
+    let value = |raw| (!is_null(raw)).then(|| plain(raw).into_owned());
+    image
+        .properties
+        .iter()
+        .map(|(name, raw)| (name.to_string(), value(raw)))
+        .collect()
+}
+
+impl Change {
+    /// The properties after the change. `quota` is `nova.metadata_items`: the most items an image
+    /// may have, or -1.
+    pub fn apply(&self, before: &Properties, quota: i64) -> Result<Properties, ApiError> {
+        match self {
+            Self::Delete(key) => delete(before, key),
+            Self::Merge(items) => {
+                self.check_reserved(before)?;
+                let added = items
+                    .iter()
+                    .filter(|(key, _)| !before.contains_key(key))
+                    .count();
+                check_quota(before.len() + added, quota)?;
+                Ok(set(before.clone(), items))
+            }
+            Self::Replace(items) => {
+                self.check_reserved(before)?;
+                check_quota(items.len(), quota)?;
+                // Glance's own stay, sent or not.
+                let kept = before
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(GLANCE_PREFIX));
+                Ok(set(
+                    kept.map(|(name, value)| (name.clone(), value.clone()))
+                        .collect(),
+                    items,
+                ))
+            }
+        }
+    }
+
+    /// Clients write back all they read, so one of Glance's own may be sent, unchanged.
+    fn check_reserved(&self, before: &Properties) -> Result<(), ApiError> {
+        let items = match self {
+            Self::Merge(items) | Self::Replace(items) => items,
+            Self::Delete(_) => return Ok(()),
+        };
+        let offends = |(key, value): &&(String, Option<String>)| {
+            let key = key.trim();
+            is_base(key) || (key.starts_with(GLANCE_PREFIX) && before.get(key) != Some(value))
+        };
+        match items.iter().find(offends) {
+            Some((key, _)) => Err(ApiError::ReservedKey(key.trim().to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn delete(before: &Properties, key: &str) -> Result<Properties, ApiError> {
+    if !before.contains_key(key) {
+        return Err(ApiError::InvalidMetadataKey);
+    }
+    if key.starts_with(GLANCE_PREFIX) {
+        return Err(ApiError::ReservedKey(key.to_owned()));
+    }
+    let mut after = before.clone();
+    after.remove(key);
+    Ok(after)
+}
+
+/// Glance strips keys, so they are compared stripped.
+fn set(mut properties: Properties, items: &[(String, Option<String>)]) -> Properties {
+    for (key, value) in items {
+        let key = key.trim();
+        if means_none(key, value.as_deref()) {
+            properties.remove(key);
+        } else {
+            properties.insert(key.to_owned(), value.clone());
+        }
+    }
+    properties
+}
+
+fn means_none(key: &str, value: Option<&str>) -> bool {
+    let value = value.map(|value| Cow::from(value.trim().to_lowercase()));
+    MACHINE_IMAGES.contains(&key) && matches!(value.as_deref(), Some("none" | ""))
+}
+
+fn is_base(key: &str) -> bool {
+    BASE_PROPERTIES.contains(&key) || key == LOCATION
+}
+
+/// Nova counts no items as within any quota.
+fn check_quota(items: usize, quota: i64) -> Result<(), ApiError> {
+    let within = items == 0 || u64::try_from(quota).is_ok_and(|quota| items as u64 <= quota);
+    if within || quota < 0 {
+        Ok(())
+    } else {
+        Err(ApiError::MetadataQuota)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn items(pairs: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())))
+            .collect()
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> Properties {
+        items(pairs).into_iter().collect()
+    }
+
+    const BEFORE: &[(&str, &str)] = &[
+        ("a", "1"),
+        ("kernel_id", "k"),
+        ("os_glance_import_task", "t"),
+    ];
+
+    #[rstest]
+    #[case(Change::Merge(items(&[("a", "2"), ("c", "3")])),
+        &[("a", "2"), ("c", "3"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
+    #[case(Change::Merge(items(&[(" a\n", "2")])),
+        &[("a", "2"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
+    #[case(Change::Merge(items(&[("kernel_id", " None ")])),
+        &[("a", "1"), ("os_glance_import_task", "t")])]
+    #[case(Change::Merge(items(&[("ramdisk_id", "")])), BEFORE)]
+    #[case(Change::Merge(items(&[("os_glance_import_task", "t")])), BEFORE)]
+    #[case(Change::Replace(items(&[("z", "1")])), &[("os_glance_import_task", "t"), ("z", "1")])]
+    #[case(Change::Replace(items(&[])), &[("os_glance_import_task", "t")])]
+    #[case(Change::Delete("a".into()), &[("kernel_id", "k"), ("os_glance_import_task", "t")])]
+    fn a_change_leaves_these(#[case] change: Change, #[case] after: &[(&str, &str)]) {
+        assert_eq!(change.apply(&map(BEFORE), 128).unwrap(), map(after));
+    }
+
+    #[rstest]
+    #[case(Change::Merge(items(&[("name", "x")])), "name")]
+    #[case(Change::Merge(items(&[(" status ", "x")])), "status")]
+    #[case(Change::Replace(items(&[("location", "x")])), "location")]
+    #[case(Change::Replace(items(&[("os_glance_import_task", "other")])), "os_glance_import_task")]
+    #[case(Change::Merge(items(&[("os_glance_new", "x")])), "os_glance_new")]
+    #[case(Change::Delete("os_glance_import_task".into()), "os_glance_import_task")]
+    fn what_is_glance_s_own_is_named_and_refused(#[case] change: Change, #[case] key: &str) {
+        match change.apply(&map(BEFORE), 128) {
+            Err(ApiError::ReservedKey(named)) => assert_eq!(named, key),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case("nope")]
+    #[case("name")]
+    #[case("A")]
+    fn only_a_key_that_is_there_can_be_deleted(#[case] key: &str) {
+        let refused = Change::Delete(key.into()).apply(&map(BEFORE), 128);
+        assert!(matches!(refused, Err(ApiError::InvalidMetadataKey)));
+    }
+
+    #[rstest]
+    #[case(Change::Merge(items(&[("b", "1")])), 4, true)]
+    #[case(Change::Merge(items(&[("b", "1")])), 3, false)]
+    #[case(Change::Merge(items(&[("a", "2")])), 3, true)]
+    #[case(Change::Replace(items(&[("x", ""), ("y", "")])), 2, true)]
+    #[case(Change::Replace(items(&[("x", ""), ("y", "")])), 1, false)]
+    #[case(Change::Replace(items(&[])), 0, true)]
+    #[case(Change::Merge(items(&[("b", "1")])), -1, true)]
+    #[case(Change::Delete("a".into()), 0, true)]
+    fn the_quota_counts_what_is_there_afterwards(
+        #[case] change: Change,
+        #[case] quota: i64,
+        #[case] fits: bool,
+    ) {
+        assert_eq!(change.apply(&map(BEFORE), quota).is_ok(), fits);
+    }
+
+    fn arbitrary() -> impl Strategy<Value = Vec<(String, Option<String>)>> {
+        let key = prop_oneof!["[ab/~ ü]{0,3}", "\\PC{0,6}", Just("kernel_id".to_owned())];
+        proptest::collection::vec((key, proptest::option::of("[xy]{0,2}")), 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_sets_what_was_sent_and_keeps_the_rest(
+            before in arbitrary(), sent in arbitrary(),
+        ) {
+            let before: Properties = before.into_iter().collect();
+            let after = Change::Merge(sent.clone()).apply(&before, -1).unwrap();
+            for (name, value) in &before {
+                let touched = sent.iter().any(|(key, _)| key.trim() == name);
+                prop_assert!(touched || after.get(name) == Some(value));
+            }
+            let last: Properties = sent.into_iter().map(|(k, v)| (k.trim().to_owned(), v)).collect();
+            for (name, value) in last {
+                let expected = (!means_none(&name, value.as_deref())).then_some(&value);
+                prop_assert_eq!(after.get(&name), expected);
+            }
+        }
+
+        #[test]
+        fn replacing_leaves_nothing_else(before in arbitrary(), sent in arbitrary()) {
+            let before: Properties = before.into_iter().collect();
+            let after = Change::Replace(sent.clone()).apply(&before, -1).unwrap();
+            for name in after.keys() {
+                prop_assert!(sent.iter().any(|(key, _)| key.trim() == name));
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! JSON as Nova reads it, that is, as Python does.
+//!
+//! Nova's messages quote the values a client sent, so they must be kept as Python would hold them:
+//! integers of any size, `NaN`, the order of keys, the last of a repeated key. What Python takes and
+//! no JSON has is rewritten before the parser sees it; what it takes and Nova then fails on (bytes
+//! that are not UTF-8, lone surrogates) is refused here.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// Deeper nesting than this is refused; Python's own limit is about twice as much.
+const MAX_DEPTH: usize = 512;
+
+/// Numbers no double can hold stand for Python's three words while the parser works.
+const WORDS: [(&str, &str, &str); 3] = [
+    ("-Infinity", "-1e400000003", "-inf"),
+    ("Infinity", "1e400000002", "inf"),
+    ("NaN", "1e400000001", "nan"),
+];
+
+/// A JSON value as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number, in the client's own digits.
+    Number(String),
+    /// A string.
+    Text(String),
+    /// An array.
+    List(Vec<Json>),
+    /// An object: keys once each, where they first stood, with their last value.
+    Map(Vec<(String, Json)>),
+}
+
+/// The text is not JSON, or not such as this API takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not JSON")]
+pub struct NotJson;
+
+impl Json {
+    /// Reads a request body.
+    pub fn parse(body: &[u8]) -> Result<Self, NotJson> {
+        let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
+        let text = without_words(text);
+        let raw: &RawValue = serde_json::from_str(&text).map_err(|_| NotJson)?;
+        Self::of_raw(raw, MAX_DEPTH)
+    }
+
+    fn of_raw(raw: &RawValue, depth: usize) -> Result<Self, NotJson> {
+        let text = raw.get();
+        let depth = depth.checked_sub(1).ok_or(NotJson)?;
+        match text.as_bytes().first() {
+            Some(b'n') => Ok(Self::Null),
+            Some(b't') => Ok(Self::Bool(true)),
+            Some(b'f') => Ok(Self::Bool(false)),
+            Some(b'"') => read(text).map(Self::Text),
+            Some(b'[') => read::<Vec<&RawValue>>(text)?
+                .into_iter()
+                .map(|item| Self::of_raw(item, depth))
+                .collect::<Result<_, _>>()
+                .map(Self::List),
+            Some(b'{') => read::<Pairs<'_>>(text)?
+                .0
+                .into_iter()
+                .map(|(key, item)| Ok((key, Self::of_raw(item, depth)?)))
+                .collect::<Result<_, _>>()
+                .map(Self::Map),
+            Some(_) => Ok(Self::Number(text.to_owned())),
+            None => Err(NotJson),
+        }
+    }
+
+    /// The value under `key` of an object.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Map(pairs) => pairs
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, item)| item),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::List(_) => None,
+        }
+    }
+
+    /// A number's text as Python writes it.
+    #[must_use]
+    pub fn python_number(digits: &str) -> String {
+        if let Some((_, _, word)) = WORDS.iter().find(|(_, stand_in, _)| *stand_in == digits) {
+            return (*word).to_owned();
+        }
+        if !digits.contains(['.', 'e', 'E']) {
+            return if digits == "-0" {
+                "0".to_owned()
+            } else {
+                digits.to_owned()
+            };
+        }
+        python_float(digits.parse().unwrap_or(f64::NAN))
+    }
+
+    /// JSON text again.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.extend_from_slice(b"null"),
+            Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+            // JSON has no words for what only Python can read.
+            Self::Number(digits) if WORDS.iter().any(|(_, stand_in, _)| stand_in == digits) => {
+                out.extend_from_slice(b"null");
+            }
+            Self::Number(digits) => out.extend_from_slice(digits.as_bytes()),
+            Self::Text(text) => write_text(out, text),
+            Self::List(items) => {
+                out.push(b'[');
+                for (index, item) in items.iter().enumerate() {
+                    separate(out, index);
+                    item.write(out);
+                }
+                out.push(b']');
+            }
+            Self::Map(pairs) => {
+                out.push(b'{');
+                for (index, (key, item)) in pairs.iter().enumerate() {
+                    separate(out, index);
+                    write_text(out, key);
+                    out.extend_from_slice(b": ");
+                    item.write(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+fn separate(out: &mut Vec<u8>, index: usize) {
+    if index > 0 {
+        out.extend_from_slice(b", ");
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    // Writing JSON text into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, NotJson> {
+    serde_json::from_str(text).map_err(|_| NotJson)
+}
+
+struct Pairs<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Pairs<'de>, A::Error> {
+                let mut places = std::collections::HashMap::new();
+                let mut pairs: Vec<(String, &'de RawValue)> = Vec::new();
+                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    let place = *places.entry(key.clone()).or_insert(pairs.len());
+                    match pairs.get_mut(place) {
+                        Some(pair) => pair.1 = value,
+                        None => pairs.push((key, value)),
+                    }
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Replaces `NaN` and the infinities, outside strings, by their stand-ins.
+fn without_words(text: &str) -> Cow<'_, str> {
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_string = false;
+    while let Some(character) = rest.chars().next() {
+        let word = WORDS
+            .iter()
+            .find(|(word, _, _)| !in_string && rest.starts_with(word));
+        let taken = match (word, character) {
+            (Some((word, stand_in, _)), _) => {
+                out.push_str(stand_in);
+                rest = rest.get(word.len()..).unwrap_or_default();
+                continue;
+            }
+            (None, '\\') if in_string => 1 + rest.chars().nth(1).map_or(0, char::len_utf8),
+            (None, '"') => {
+                in_string = !in_string;
+                1
+            }
+            (None, other) => other.len_utf8(),
+        };
+        let (head, tail) = rest.split_at_checked(taken).unwrap_or((rest, ""));
+        out.push_str(head);
+        rest = tail;
+    }
+    Cow::Owned(out)
+}
+
+/// `repr()` of a float: the shortest digits, an exponent of at least two digits when it is below
+/// -4 or above 15.
+fn python_float(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        return format!("{value:?}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn written(text: &str) -> String {
+        let mut out = Vec::new();
+        Json::parse(text.as_bytes()).unwrap().write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[rstest]
+    #[case(r#"{"b": 1, "a": 2, "b": 3}"#, r#"{"b": 3, "a": 2}"#)]
+    #[case(
+        r#" [null,true,false,"x",1e30,123456789012345678901234567890] "#,
+        r#"[null, true, false, "x", 1e30, 123456789012345678901234567890]"#
+    )]
+    #[case(r#"{"a\u0000\n": "\ud83d\ude80"}"#, "{\"a\\u0000\\n\": \"🚀\"}")]
+    #[case(
+        r#"{"NaN": "Infinity \" NaN", "x": [NaN, -Infinity]}"#,
+        r#"{"NaN": "Infinity \" NaN", "x": [null, null]}"#
+    )]
+    fn what_was_sent_is_kept(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(written(text), expected);
+    }
+
+    #[rstest]
+    #[case(b"")]
+    #[case(b"  ")]
+    #[case(b"{bad")]
+    #[case(b"{\"a\": 1} x")]
+    #[case(b"{'a': 1}")]
+    #[case(b"\xef\xbb\xbf{}")]
+    #[case(b"{\"a\": \"\xff\"}")]
+    #[case(b"{\"a\": \"\\ud800\"}")]
+    #[case(b"{\"\\udc00\": 1}")]
+    #[case(b"[NaNs]")]
+    #[case(b"\xff\xfe[\0]\0")]
+    fn what_is_no_json_is_refused(#[case] body: &[u8]) {
+        assert_eq!(Json::parse(body), Err(NotJson));
+    }
+
+    #[test]
+    fn nesting_has_a_bound() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Json::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        assert!(Json::parse(nested(MAX_DEPTH + 1).as_bytes()).is_err());
+        assert!(Json::parse(nested(50_000).as_bytes()).is_err());
+    }
+
+    #[rstest]
+    #[case("3", "3")]
+    #[case("-0", "0")]
+    #[case("3.50", "3.5")]
+    #[case("1.0", "1.0")]
+    #[case("1E2", "100.0")]
+    #[case("1e15", "1000000000000000.0")]
+    #[case("1e16", "1e+16")]
+    #[case("1.5e-5", "1.5e-05")]
+    #[case("0.0001", "0.0001")]
+    #[case("1e400", "inf")]
+    #[case("-0.0", "-0.0")]
+    fn numbers_read_as_python_writes_them(#[case] digits: &str, #[case] python: &str) {
+        assert_eq!(Json::python_number(digits), python);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(body in any::<Vec<u8>>()) {
+            let _ = Json::parse(&body);
+        }
+
+        #[test]
+        fn what_is_written_reads_back(text in "\\PC{0,20}", number: i64) {
+            let json = Json::Map(vec![
+                (text.clone(), Json::List(vec![Json::Text(text), Json::Number(number.to_string())])),
+            ]);
+            let mut out = Vec::new();
+            json.write(&mut out);
+            prop_assert_eq!(Json::parse(&out), Ok(json));
+        }
+    }
+}
