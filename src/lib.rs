@@ -1,1 +1,4 @@
-//! placeholder
+//! Serves Nova's removed image API in front of Glance.
+
+pub mod config;
+pub mod embedded;

@@ -1,0 +1,3 @@
+//! Configuration, one small file per section.
+
+pub mod embedded;
