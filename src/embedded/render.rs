@@ -9,16 +9,30 @@ use super::time;
 pub(super) const STORE: &str = "fs";
 
 /// An image as the API shows it: every base property, null or not, and the additional ones.
-pub(super) struct ImageView<'a>(pub(super) &'a Image);
+pub(super) struct ImageView<'a> {
+    pub(super) image: &'a Image,
+    /// An admin sees more of a deactivated image.
+    pub(super) for_admin: bool,
+}
 
 impl Serialize for ImageView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let image = self.0;
-        let has_data = matches!(image.status, Status::Active | Status::Deactivated);
+        let image = self.image;
+        // Only an admin sees where the data of a deactivated image lies.
+        let has_store = match image.status {
+            Status::Active => true,
+            Status::Deactivated => self.for_admin,
+            Status::Queued
+            | Status::Saving
+            | Status::Killed
+            | Status::Uploading
+            | Status::Importing
+            | Status::PendingDelete => false,
+        };
         let mut view = serializer.serialize_map(None)?;
         for (name, value) in image.properties.iter() {
             // The place of the data wins over a property of that name.
-            if !(has_data && name == "stores") {
+            if !(has_store && name == "stores") {
                 view.serialize_entry(name, value)?;
             }
         }
@@ -47,7 +61,7 @@ impl Serialize for ImageView<'_> {
         view.serialize_entry("self", &format_args!("/v2/images/{}", image.id))?;
         view.serialize_entry("file", &format_args!("/v2/images/{}/file", image.id))?;
         view.serialize_entry("schema", "/v2/schemas/image")?;
-        if has_data {
+        if has_store {
             view.serialize_entry("stores", STORE)?;
         }
         view.end()
@@ -57,13 +71,18 @@ impl Serialize for ImageView<'_> {
 /// A page of images with the links to the first and the next one.
 pub(super) struct PageView<'a> {
     pub(super) images: &'a [Image],
+    pub(super) for_admin: bool,
     pub(super) first: String,
     pub(super) next: Option<String>,
 }
 
 impl Serialize for PageView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let images: Vec<ImageView<'_>> = self.images.iter().map(ImageView).collect();
+        let view = |image| ImageView {
+            image,
+            for_admin: self.for_admin,
+        };
+        let images: Vec<ImageView<'_>> = self.images.iter().map(view).collect();
         let mut view = serializer.serialize_map(None)?;
         view.serialize_entry("images", &images)?;
         view.serialize_entry("first", &self.first)?;

@@ -44,7 +44,13 @@ pub(in crate::embedded) fn call(
         )));
     }
     store::images::insert(connection, &image)?;
-    let mut answer = Answer::json(201, &ImageView(&image))?;
+    let mut answer = Answer::json(
+        201,
+        &ImageView {
+            image: &image,
+            for_admin: caller.is_admin(),
+        },
+    )?;
     answer.location = Some(format!("/v2/images/{}", image.id));
     Ok(answer)
 }

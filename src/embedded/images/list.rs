@@ -40,6 +40,7 @@ pub(in crate::embedded) fn call(
         200,
         &PageView {
             images: &images,
+            for_admin: caller.is_admin(),
             first,
             next,
         },

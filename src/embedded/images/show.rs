@@ -18,5 +18,11 @@ pub(in crate::embedded) fn call(
     if !policy::may_get(caller, &image) {
         return Err(Fault::no_resource());
     }
-    Answer::json(200, &ImageView(&image))
+    Answer::json(
+        200,
+        &ImageView {
+            image: &image,
+            for_admin: caller.is_admin(),
+        },
+    )
 }

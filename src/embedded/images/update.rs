@@ -44,7 +44,13 @@ pub(in crate::embedded) fn call(
     if !changes.is_empty() {
         save(connection, caller, &before, &mut image)?;
     }
-    Answer::json(200, &ImageView(&image))
+    Answer::json(
+        200,
+        &ImageView {
+            image: &image,
+            for_admin: caller.is_admin(),
+        },
+    )
 }
 
 /// Writes the image, unless the caller would lose sight of it by that.

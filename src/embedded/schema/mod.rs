@@ -285,7 +285,7 @@ fn check_id(pattern: &Value, value: &Value) -> Option<String> {
 
 fn missing(wanted: &Value, value: &Value) -> Option<String> {
     let members = value.as_object()?;
-    let name = wanted.as_array()?.iter().rfind(|name| {
+    let name = wanted.as_array()?.iter().find(|name| {
         name.as_str()
             .is_some_and(|name| !members.contains_key(name))
     })?;
