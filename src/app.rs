@@ -1,6 +1,7 @@
 //! The only place where the parts are wired together.
 
 use crate::config::{AuthMode, GlanceMode, Settings};
+use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{Call, Endpoint, Glance};
 use crate::http::Front;
 use crate::http::auth::{Authenticator, Mode};
@@ -26,6 +27,9 @@ pub enum StartError {
     /// Token validation cannot be set up.
     #[error("cannot set up token validation: {0}")]
     Keystone(#[from] NewError),
+    /// The embedded Glance does not start.
+    #[error(transparent)]
+    Embedded(#[from] embedded::StartError),
     /// The listener cannot be set up.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -36,6 +40,8 @@ pub struct App {
     server: Server,
     /// Kept for as long as requests are served.
     upstream: tokio::runtime::Runtime,
+    /// The Glance inside this process, where the settings want one.
+    embedded: Option<EmbeddedGlance>,
 }
 
 impl App {
@@ -43,9 +49,20 @@ impl App {
     pub fn build(settings: Settings) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
-        let front = front(&settings, spawner)?;
-        let server = Server::bind(front)?;
-        Ok(Self { server, upstream })
+        let embedded = match settings.glance.mode {
+            Some(GlanceMode::Embedded) => Some(EmbeddedGlance::start(&settings.embedded)?),
+            Some(GlanceMode::External) | None => None,
+        };
+        let endpoint = match &embedded {
+            Some(glance) => Some(Endpoint::new(glance.endpoint())),
+            None => settings.glance.endpoints.first().map(Endpoint::new),
+        };
+        let server = Server::bind(front(&settings, spawner, endpoint)?)?;
+        Ok(Self {
+            server,
+            upstream,
+            embedded,
+        })
     }
 
     /// The address that is listened on.
@@ -62,6 +79,9 @@ impl App {
         ready: impl FnOnce(SocketAddr),
     ) -> std::io::Result<()> {
         let served = self.server.run(stop, ready).await;
+        if let Some(glance) = self.embedded {
+            glance.stop(false).await;
+        }
         self.upstream.shutdown_background();
         served
     }
@@ -74,15 +94,15 @@ fn upstream_threads() -> usize {
         .clamp(2, 8)
 }
 
-fn front(settings: &Settings, spawner: Spawner) -> Result<Front, StartError> {
+fn front(
+    settings: &Settings,
+    spawner: Spawner,
+    endpoint: Option<Endpoint>,
+) -> Result<Front, StartError> {
     let client = client(ClientSettings {
         connect_timeout: settings.glance.connect_timeout,
         ..ClientSettings::default()
     })?;
-    let endpoint = match settings.glance.mode {
-        Some(GlanceMode::External) | None => settings.glance.endpoints.first().map(Endpoint::new),
-        Some(GlanceMode::Embedded) => None,
-    };
     let mode = match settings.auth.mode {
         Some(AuthMode::Keystone) => {
             let catalogs = if endpoint.is_some() {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+pub mod embedded;
 mod glance;
 mod keystone;
 mod list;
@@ -16,6 +17,7 @@ mod words;
 
 pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
+pub use embedded::Embedded;
 pub use glance::{Glance, GlanceMode};
 pub use keystone::{Credentials, Domain, Interface, Keystone, SecretSource};
 pub use log::{Log, LogFormat};
@@ -58,6 +60,8 @@ pub struct Settings {
     pub keystone: Keystone,
     /// The image service.
     pub glance: Glance,
+    /// The Glance inside this process.
+    pub embedded: Embedded,
     /// The log.
     pub log: Log,
     /// The operator's port.

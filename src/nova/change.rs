@@ -6,8 +6,9 @@ use std::borrow::Cow;
 
 /// Properties that Glance keeps for itself.
 const GLANCE_PREFIX: &str = "os_glance";
-/// Not in Glance's schema any more, yet Glance acts on it.
-const LOCATION: &str = "location";
+/// Not in Glance's schema, yet not for clients: Glance acts on the one, and takes the other for the
+/// id of another image.
+const NOT_IN_SCHEMA: [&str; 2] = ["location", "image_id"];
 /// A value of `none` or nothing for these means that there is none.
 const MACHINE_IMAGES: [&str; 2] = ["kernel_id", "ramdisk_id"];
 
@@ -112,7 +113,7 @@ fn means_none(key: &str, value: Option<&str>) -> bool {
 }
 
 fn is_base(key: &str) -> bool {
-    BASE_PROPERTIES.contains(&key) || key == LOCATION
+    BASE_PROPERTIES.contains(&key) || NOT_IN_SCHEMA.contains(&key)
 }
 
 /// Nova counts no items as within any quota.
@@ -168,6 +169,7 @@ mod tests {
     #[case(Change::Merge(items(&[("name", "x")])), "name")]
     #[case(Change::Merge(items(&[(" status ", "x")])), "status")]
     #[case(Change::Replace(items(&[("location", "x")])), "location")]
+    #[case(Change::Merge(items(&[("image_id", "x")])), "image_id")]
     #[case(Change::Replace(items(&[("os_glance_import_task", "other")])), "os_glance_import_task")]
     #[case(Change::Merge(items(&[("os_glance_new", "x")])), "os_glance_new")]
     #[case(Change::Delete("os_glance_import_task".into()), "os_glance_import_task")]
