@@ -1,0 +1,14 @@
+//! Tests against real Keystone, Glance and Nova. `make test` starts them; see `tests/openstack/stack.py`.
+
+#[cfg(test)]
+mod gateway;
+#[cfg(test)]
+mod raw;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod services;
+#[cfg(test)]
+mod stack;
