@@ -1,0 +1,79 @@
+//! Nova's recorded answers, asked for again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::gateway::Gateway;
+use crate::replay::{Case, Cloud, Deviations, cases, replay};
+use crate::stack::Stack;
+
+fn cloud(stack: &Stack, base: &str) -> Cloud {
+    let users = ["admin", "demo", "alt"].map(str::to_owned);
+    let projects: HashMap<_, _> = users
+        .iter()
+        .map(|name| (name.clone(), stack.project(name).to_owned()))
+        .collect();
+    let mut tokens: HashMap<_, _> = users
+        .into_iter()
+        .map(|name| (name.clone(), stack.token(&name)))
+        .collect();
+    tokens.insert("unscoped".to_owned(), stack.unscoped_token("demo"));
+    Cloud::new(
+        base,
+        stack.image(),
+        stack.identity_public(),
+        tokens,
+        projects,
+    )
+}
+
+fn replay_through_the_gateway(wanted: impl Fn(&Case) -> bool) {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let cases = cases();
+    let expected = Deviations::load().expected(&cases);
+    let gateway = Gateway::start(stack, &[]);
+    let wanted: Vec<_> = cases.iter().filter(|case| wanted(case)).collect();
+    replay(&cloud(stack, gateway.base()), &wanted, &expected);
+    let log = gateway.log();
+    for user in ["admin", "demo", "alt"] {
+        assert!(
+            !log.contains(&stack.token(user)),
+            "the gateway logged a token of {user}"
+        );
+    }
+}
+
+#[test]
+fn every_recorded_read_is_answered_as_nova_did() {
+    replay_through_the_gateway(|case| !case.is_write());
+}
+
+#[test]
+fn every_recorded_write_is_answered_as_nova_did_and_leaves_the_same_in_glance() {
+    replay_through_the_gateway(Case::is_write);
+}
+
+/// Without any deviation: shows that the recording, the services and the comparison are sound.
+#[test]
+fn nova_itself_still_gives_the_recorded_answers() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let base = stack
+        .compute()
+        .expect("this stack was started without Nova; use --with-nova");
+    let cases = cases();
+    let expected: BTreeMap<_, _> = cases
+        .iter()
+        .map(|case| (case.name.as_str(), case.recorded()))
+        .collect();
+    replay(
+        &cloud(stack, base),
+        &cases.iter().collect::<Vec<_>>(),
+        &expected,
+    );
+}
+
+#[test]
+fn every_listed_deviation_is_one() {
+    Deviations::load().expected(&cases());
+}

@@ -1,0 +1,206 @@
+//! Where this project deliberately answers otherwise than Nova, as data: `tests/fixtures/deviations.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::case::{Case, Normal, Recorded};
+
+/// All deliberate deviations.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Deviations(Vec<Deviation>);
+
+/// One row of `docs/compatibility.md`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deviation {
+    id: String,
+    reason: String,
+    /// A text that reads otherwise in every recorded answer, and how.
+    everywhere: Option<Everywhere>,
+    #[serde(default)]
+    cases: Vec<Group>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Everywhere {
+    nova: String,
+    here: String,
+}
+
+/// Recorded cases that deviate in the same way.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    names: Vec<String>,
+    expect: Expect,
+}
+
+/// How an answer differs from the recorded one; what is not named stays as recorded.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    /// The answer is that of this other case.
+    same_as: Option<String>,
+    status: Option<u16>,
+    /// Each named header has exactly this value; null means that it is absent.
+    #[serde(default)]
+    headers: BTreeMap<String, Option<String>>,
+    body: Option<Value>,
+    /// The body is the list of exactly these images, each as a recorded answer shows it.
+    images: Option<Vec<String>>,
+    /// The `next` link of that list.
+    next: Option<String>,
+    /// A JSON merge patch of what Glance holds afterwards.
+    glance_after: Option<Value>,
+}
+
+impl Deviations {
+    pub fn load() -> Self {
+        serde_json::from_str(include_str!("../../fixtures/deviations.json")).unwrap()
+    }
+
+    /// What this project must answer to each case.
+    ///
+    /// # Panics
+    /// An entry names an unknown case, or one that another entry has, or asks for nothing but what Nova
+    /// answered.
+    pub fn expected<'a>(&self, cases: &'a [Case]) -> BTreeMap<&'a str, Recorded> {
+        let mut expected: BTreeMap<_, _> = cases
+            .iter()
+            .map(|case| (case.name.as_str(), case.recorded()))
+            .collect();
+        for everywhere in self.0.iter().filter_map(|each| each.everywhere.as_ref()) {
+            everywhere.apply(&mut expected);
+        }
+        // Entries refer to answers as they are before any entry of a single case.
+        let before = expected.clone();
+        let mut seen = BTreeSet::new();
+        for deviation in &self.0 {
+            let id = &deviation.id;
+            assert!(!deviation.reason.is_empty(), "{id} gives no reason");
+            assert!(
+                deviation.everywhere.is_some() || !deviation.cases.is_empty(),
+                "{id} names no case"
+            );
+            for group in &deviation.cases {
+                for name in &group.names {
+                    let case = cases.iter().find(|case| case.name == *name);
+                    let case = case.unwrap_or_else(|| panic!("{id}: there is no case {name}"));
+                    assert!(seen.insert(name), "{id}: {name} is listed twice");
+                    let changed = group.expect.apply(case, &before);
+                    assert_ne!(
+                        changed,
+                        case.recorded(),
+                        "{id}: {name} is what Nova answers"
+                    );
+                    expected.insert(&case.name, changed);
+                }
+            }
+        }
+        expected
+    }
+}
+
+impl Everywhere {
+    fn apply(&self, expected: &mut BTreeMap<&str, Recorded>) {
+        let mut used = false;
+        for recorded in expected.values_mut() {
+            let text = recorded.answer.body.to_string();
+            if text.contains(&self.nova) {
+                used = true;
+                let text = text.replace(&self.nova, &self.here);
+                recorded.answer.body = serde_json::from_str(&text).unwrap();
+            }
+        }
+        assert!(used, "no recorded answer holds {:?}", self.nova);
+    }
+}
+
+impl Expect {
+    fn apply(&self, case: &Case, before: &BTreeMap<&str, Recorded>) -> Recorded {
+        let mut result = before[case.name.as_str()].clone();
+        if let Some(other) = &self.same_as {
+            let other = before.get(other.as_str());
+            result.answer = other
+                .unwrap_or_else(|| panic!("no case {other:?}"))
+                .answer
+                .clone();
+        }
+        result.answer.status = self.status.unwrap_or(result.answer.status);
+        for (name, value) in &self.headers {
+            result.answer.headers.retain(|(each, _)| each != name);
+            let value = value.iter().map(|value| (name.clone(), value.clone()));
+            result.answer.headers.extend(value);
+        }
+        result.answer.headers.sort();
+        if let Some(body) = &self.body {
+            result.answer.body = body.clone();
+        }
+        if let Some(images) = &self.images {
+            result.answer.body = self.list(case, images, before);
+        }
+        if let (Some(patch), Some(after)) = (&self.glance_after, &mut result.glance_after) {
+            merge(after, patch);
+        }
+        result
+    }
+
+    /// The list in which each image looks as in the answer recorded for it.
+    fn list(&self, case: &Case, ids: &[String], before: &BTreeMap<&str, Recorded>) -> Value {
+        let detail = case.request.path.contains("/images/detail");
+        let images: Vec<_> = ids
+            .iter()
+            .map(|id| {
+                let image = recorded_image(id, before);
+                if detail { image } else { summary(&image) }
+            })
+            .collect();
+        match &self.next {
+            Some(next) => {
+                json!({"images": images, "images_links": [{"rel": "next", "href": next}]})
+            }
+            None => json!({"images": images}),
+        }
+    }
+}
+
+fn summary(image: &Value) -> Value {
+    json!({"id": image["id"], "name": image["name"], "links": image["links"]})
+}
+
+/// An image as some recorded answer to `GET /v2.1/images/ID` shows it in full.
+fn recorded_image(id: &str, before: &BTreeMap<&str, Recorded>) -> Value {
+    let link = format!("{{{{base}}}}/v2.1/images/{id}");
+    let shown = |answer: &Normal| {
+        let image = answer.body.get("image")?;
+        (image["links"][0]["href"] == json!(link)).then(|| image.clone())
+    };
+    before
+        .values()
+        .find_map(|recorded| shown(&recorded.answer))
+        .unwrap_or_else(|| panic!("no recorded answer shows {id}"))
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    if let Some(target) = target.as_object_mut() {
+        for (name, value) in patch {
+            if value.is_null() {
+                target.remove(name);
+            } else {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
