@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Problem;
 
@@ -12,7 +12,7 @@ const LONGEST_TOKEN_TTL: Duration = Duration::from_secs(3600);
 const MOST_TOKEN_CACHE_ENTRIES: u64 = 1_000_000;
 
 /// How a request proves who sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// Every token is validated with Keystone.
@@ -24,7 +24,7 @@ pub enum AuthMode {
 }
 
 /// The `auth` section.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// How requests are authenticated; when absent, the rest of the configuration decides.
