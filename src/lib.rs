@@ -2,5 +2,7 @@
 
 pub mod cache;
 pub mod config;
+pub mod glance;
 pub mod keystone;
+pub mod nova;
 pub mod upstream;

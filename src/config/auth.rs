@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Problem;
 
@@ -12,7 +12,7 @@ const LONGEST_TOKEN_TTL: Duration = Duration::from_secs(3600);
 const MOST_TOKEN_CACHE_ENTRIES: u64 = 1_000_000;
 
 /// How a request proves who sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// Every token is validated with Keystone.
@@ -21,6 +21,17 @@ pub enum AuthMode {
     Passthrough,
     /// No token is asked for.
     None,
+}
+
+impl<'de> Deserialize<'de> for AuthMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = [
+            ("keystone", Self::Keystone),
+            ("passthrough", Self::Passthrough),
+            ("none", Self::None),
+        ];
+        super::words::one_of(deserializer, &words)
+    }
 }
 
 /// The `auth` section.

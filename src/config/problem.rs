@@ -1,20 +1,18 @@
-//! What is wrong with one setting.
+//! One thing that is wrong with the settings.
 
 use std::fmt;
 
-/// A setting whose value is not allowed.
-///
-/// Sections collect all of theirs, so that an operator sees every mistake at the first start.
+/// A setting that cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The full name of the setting, such as `keystone.timeout`.
+    /// The setting's full name, such as `server.listen`.
     pub key: &'static str,
-    /// What is allowed. Never holds the value: it may be a secret.
+    /// What is wrong and what is allowed; never a secret's value.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with `key`; `message` says what is allowed.
+    /// A problem with the setting `key`.
     pub fn new(key: &'static str, message: impl Into<String>) -> Self {
         Self {
             key,

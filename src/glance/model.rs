@@ -1,0 +1,309 @@
+//! Images as Glance writes them, borrowed from the page they came in.
+//!
+//! Reading is lenient by design: a legacy client's list must not fail because one image has a null,
+//! a number or an unknown status somewhere. Only what a rule looks at is decoded; everything else
+//! stays the JSON text Glance sent and is copied as it is.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use thiserror::Error;
+
+/// Every base property of Glance's image schema; all other names are additional properties.
+pub const BASE_PROPERTIES: [&str; 25] = [
+    "id",
+    "name",
+    "status",
+    "visibility",
+    "protected",
+    "os_hidden",
+    "checksum",
+    "os_hash_algo",
+    "os_hash_value",
+    "owner",
+    "size",
+    "virtual_size",
+    "container_format",
+    "disk_format",
+    "created_at",
+    "updated_at",
+    "tags",
+    "direct_url",
+    "min_ram",
+    "min_disk",
+    "self",
+    "file",
+    "stores",
+    "schema",
+    "locations",
+];
+
+/// The answer is not what Glance answers.
+#[derive(Debug, Clone, Error)]
+#[error("not an answer of the Image service: {0}")]
+pub struct NotGlance(String);
+
+/// One image. Fields hold the JSON text as sent; `None` where Glance sent no such field.
+#[derive(Debug, Clone, Default)]
+pub struct Image<'j> {
+    /// The image's id.
+    pub id: Option<&'j RawValue>,
+    /// The image's name, often null.
+    pub name: Option<&'j RawValue>,
+    /// `active`, `queued`, …
+    pub status: Option<&'j RawValue>,
+    /// Bytes of image data; null until there are any.
+    pub size: Option<&'j RawValue>,
+    /// MB of memory a server needs.
+    pub min_ram: Option<&'j RawValue>,
+    /// GB of disk a server needs.
+    pub min_disk: Option<&'j RawValue>,
+    /// When the record was made.
+    pub created_at: Option<&'j RawValue>,
+    /// When the record was last changed.
+    pub updated_at: Option<&'j RawValue>,
+    /// The additional properties in Glance's order, a repeated name once with its last value.
+    pub properties: Vec<(Cow<'j, str>, &'j RawValue)>,
+}
+
+impl<'j> Image<'j> {
+    /// Reads the answer to a show.
+    pub fn parse(body: &'j [u8]) -> Result<Self, NotGlance> {
+        serde_json::from_slice(body).map_err(|error| NotGlance(error.to_string()))
+    }
+
+    /// The additional property `name`.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&'j RawValue> {
+        self.properties
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| *value)
+    }
+}
+
+/// The text of a JSON string; `None` for anything else.
+#[must_use]
+pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(raw.get())
+        .ok()
+        .map(|text| text.0)
+}
+
+/// The text of a scalar as Python's `str` would give it; a string without its quotes.
+#[must_use]
+pub fn plain(raw: &RawValue) -> Cow<'_, str> {
+    text(raw).unwrap_or_else(|| match raw.get() {
+        "null" => Cow::Borrowed("None"),
+        "true" => Cow::Borrowed("True"),
+        "false" => Cow::Borrowed("False"),
+        other => Cow::Borrowed(other),
+    })
+}
+
+/// Whether `raw` is `null`.
+#[must_use]
+pub fn is_null(raw: &RawValue) -> bool {
+    raw.get() == "null"
+}
+
+impl<'de> Deserialize<'de> for Image<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ImageVisitor)
+    }
+}
+
+struct ImageVisitor;
+
+impl<'de> Visitor<'de> for ImageVisitor {
+    type Value = Image<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an image object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Image<'de>, A::Error> {
+        let mut image = Image::default();
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            let value: &'de RawValue = map.next_value()?;
+            let field = match key.0.as_ref() {
+                "id" => &mut image.id,
+                "name" => &mut image.name,
+                "status" => &mut image.status,
+                "size" => &mut image.size,
+                "min_ram" => &mut image.min_ram,
+                "min_disk" => &mut image.min_disk,
+                "created_at" => &mut image.created_at,
+                "updated_at" => &mut image.updated_at,
+                base if BASE_PROPERTIES.contains(&base) => continue,
+                _ => {
+                    image.properties.push((key.0, value));
+                    continue;
+                }
+            };
+            *field = Some(value);
+        }
+        keep_last_of_each(&mut image.properties);
+        Ok(image)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A JSON object that repeats a name means its last value. Glance never sends one; sorting keeps
+/// this cheap for a liar's million properties.
+fn keep_last_of_each(properties: &mut Vec<(Cow<'_, str>, &RawValue)>) {
+    let mut order: Vec<usize> = (0..properties.len()).collect();
+    let name = |index: usize| properties.get(index).map(|(key, _)| key.as_ref());
+    order.sort_by(|&a, &b| name(a).cmp(&name(b)).then(b.cmp(&a)));
+    let mut repeated: Vec<usize> = order
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [kept, other] if name(*kept) == name(*other) => Some(*other),
+            _ => None,
+        })
+        .collect();
+    if repeated.is_empty() {
+        return;
+    }
+    repeated.sort_unstable();
+    let mut index = 0;
+    properties.retain(|_| {
+        let keep = repeated.binary_search(&index).is_err();
+        index += 1;
+        keep
+    });
+}
+
+/// One page of a list.
+#[derive(Debug, Default)]
+pub struct ImagePage<'j> {
+    /// The images, in Glance's order.
+    pub images: Vec<Image<'j>>,
+    /// Glance's pointer to more; it also sends one when a page is merely full.
+    pub next: Option<&'j RawValue>,
+}
+
+impl<'j> ImagePage<'j> {
+    /// Reads the answer to a list.
+    pub fn parse(body: &'j [u8]) -> Result<Self, NotGlance> {
+        serde_json::from_slice(body).map_err(|error| NotGlance(error.to_string()))
+    }
+}
+
+impl<'de> Deserialize<'de> for ImagePage<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PageVisitor)
+    }
+}
+
+struct PageVisitor;
+
+impl<'de> Visitor<'de> for PageVisitor {
+    type Value = ImagePage<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of images")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImagePage<'de>, A::Error> {
+        let mut images = None;
+        let mut next = None;
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match key.0.as_ref() {
+                "images" => images = Some(map.next_value::<Images<'de>>()?.0),
+                "next" => {
+                    let pointer: &'de RawValue = map.next_value()?;
+                    next = Some(pointer).filter(|pointer| !is_null(pointer));
+                }
+                _ => {
+                    map.next_value::<serde::de::IgnoredAny>()?;
+                }
+            }
+        }
+        let images = images.ok_or_else(|| serde::de::Error::missing_field("images"))?;
+        Ok(ImagePage { images, next })
+    }
+}
+
+struct Images<'j>(Vec<Image<'j>>);
+
+impl<'de> Deserialize<'de> for Images<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ImagesVisitor;
+        impl<'de> Visitor<'de> for ImagesVisitor {
+            type Value = Images<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of images")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Images<'de>, A::Error> {
+                let mut images = Vec::new();
+                while let Some(image) = seq.next_element()? {
+                    images.push(image);
+                }
+                Ok(Images(images))
+            }
+        }
+        deserializer.deserialize_seq(ImagesVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_properties_are_told_from_additional_ones() {
+        let image = Image::parse(
+            br#"{"id": "x", "owner": null, "os_distro": "ubuntu", "n": 5, "min_ram": null,
+                 "nested": {"a": [1]}, "key/with ~": null}"#,
+        )
+        .unwrap();
+        assert_eq!(image.id.unwrap().get(), "\"x\"");
+        assert_eq!(image.min_ram.unwrap().get(), "null");
+        assert!(image.size.is_none());
+        let names: Vec<_> = image
+            .properties
+            .iter()
+            .map(|(name, _)| name.as_ref())
+            .collect();
+        assert_eq!(names, ["os_distro", "n", "nested", "key/with ~"]);
+        assert_eq!(image.property("nested").unwrap().get(), r#"{"a": [1]}"#);
+    }
+
+    #[test]
+    fn a_repeated_name_counts_once_with_its_last_value() {
+        let image = Image::parse(br#"{"a": 1, "b": 2, "a": 3, "c": 4, "a": 5}"#).unwrap();
+        let pairs: Vec<_> = image
+            .properties
+            .iter()
+            .map(|(name, raw)| (name.as_ref(), raw.get()))
+            .collect();
+        assert_eq!(pairs, [("b", "2"), ("c", "4"), ("a", "5")]);
+    }
+
+    #[test]
+    fn a_page_needs_images_and_may_have_a_next() {
+        let page = ImagePage::parse(br#"{"images": [{}, {"id": 1}], "next": "/v2/x", "z": 1}"#);
+        let page = page.unwrap();
+        assert_eq!(page.images.len(), 2);
+        assert_eq!(page.next.unwrap().get(), "\"/v2/x\"");
+        let last = ImagePage::parse(br#"{"images": [], "next": null}"#).unwrap();
+        assert!(last.next.is_none());
+        for liar in [
+            r#"{"next": "x"}"#,
+            r#"{"images": null}"#,
+            r#"{"images": [1]}"#,
+            "[]",
+            "<html>",
+        ] {
+            assert!(ImagePage::parse(liar.as_bytes()).is_err(), "{liar}");
+        }
+    }
+}

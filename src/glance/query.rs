@@ -1,0 +1,140 @@
+//! Glance's URLs.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use url::Url;
+
+/// Unreserved characters stay; everything else is encoded, so that a segment stays a segment and a
+/// value stays a value.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'~');
+
+/// Where a Glance is: scheme, host and path, without a version and without a trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// Takes the URL an operator or a catalog gives, with or without `/v2`.
+    #[must_use]
+    pub fn new(url: &Url) -> Self {
+        let base = url.as_str().trim_end_matches('/');
+        let unversioned = ["/v2", "/v2.0", "/v1"]
+            .iter()
+            .find_map(|v| base.strip_suffix(v));
+        Self(unversioned.unwrap_or(base).trim_end_matches('/').to_owned())
+    }
+
+    /// The URL, without a trailing slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Encodes `id` as one path segment, or says that no path can carry it.
+///
+/// URL parsers resolve `.` and `..` even when they are percent-encoded, so those never become part
+/// of a URL; nor does an empty id. No image has such an id.
+#[must_use]
+pub fn path_segment(id: &str) -> Option<String> {
+    match id {
+        "" | "." | ".." => None,
+        _ => Some(utf8_percent_encode(id, ENCODED).to_string()),
+    }
+}
+
+/// Which images a list is to hold, in Glance's terms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageQuery {
+    /// Glance's filter names (base properties and additional ones) and their values.
+    pub filters: BTreeMap<String, String>,
+    /// At most so many images; all when `None`.
+    pub limit: Option<u64>,
+    /// Start after this image.
+    pub marker: Option<String>,
+}
+
+impl ImageQuery {
+    /// The path and query of one page of `page` images after `marker`.
+    #[must_use]
+    pub fn page(&self, page: u64, marker: Option<&str>) -> String {
+        let mut path = format!("/v2/images?limit={page}");
+        let marker = marker.map(|id| ("marker", id));
+        let filters = self
+            .filters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in filters.chain(marker) {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                path,
+                "&{}={}",
+                utf8_percent_encode(name, ENCODED),
+                utf8_percent_encode(value, ENCODED)
+            );
+        }
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("http://g:9292", "http://g:9292")]
+    #[case("http://g:9292/", "http://g:9292")]
+    #[case("http://g:9292/v2/", "http://g:9292")]
+    #[case("https://cloud/image/v2", "https://cloud/image")]
+    #[case("https://cloud/image//", "https://cloud/image")]
+    fn an_endpoint_has_no_version_and_no_trailing_slash(#[case] url: &str, #[case] base: &str) {
+        assert_eq!(Endpoint::new(&url.parse().unwrap()).as_str(), base);
+    }
+
+    #[rstest]
+    #[case("a/b", Some("a%2Fb"))]
+    #[case("a?b#c", Some("a%3Fb%23c"))]
+    #[case("%2e%2e", Some("%252e%252e"))]
+    #[case("http://evil/x", Some("http%3A%2F%2Fevil%2Fx"))]
+    #[case("...", Some("..."))]
+    #[case("..", None)]
+    #[case(".", None)]
+    #[case("", None)]
+    fn an_id_stays_one_segment(#[case] id: &str, #[case] segment: Option<&str>) {
+        assert_eq!(path_segment(id).as_deref(), segment);
+    }
+
+    #[test]
+    fn a_page_carries_filters_and_marker_encoded() {
+        let query = ImageQuery {
+            filters: [
+                ("key with".into(), "a&b=c".into()),
+                ("name".into(), "ü".into()),
+            ]
+            .into(),
+            ..ImageQuery::default()
+        };
+        assert_eq!(
+            query.page(1000, Some("a b")),
+            "/v2/images?limit=1000&key%20with=a%26b%3Dc&name=%C3%BC&marker=a%20b"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_id_reaches_another_url(id in "\\PC{0,60}") {
+            if let Some(segment) = path_segment(&id) {
+                let url: Url = format!("http://glance:9292/v2/images/{segment}").parse().unwrap();
+                prop_assert_eq!(url.host_str(), Some("glance"));
+                prop_assert_eq!(url.path(), format!("/v2/images/{segment}"));
+                prop_assert_eq!(url.query(), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Every way a request can fail, and the one place that says how Nova puts it.
+
+use super::microversion::Version;
+use super::query::QueryError;
+use crate::glance::GlanceError;
+use http::StatusCode;
+use serde_json::json;
+
+/// The message of a gate, and of a metadata key that is not there.
+const NOT_FOUND: &str = "The resource could not be found.";
+
+/// Why a request gets no answer of its own.
+#[derive(Debug, Clone)]
+pub enum ApiError {
+    /// The body is larger than `server.max_body`.
+    BodyTooLarge,
+    /// The body did not come in time.
+    BodyTimeout,
+    /// No token, or not a good one.
+    Unauthorized,
+    /// A token without a project, where only a project sees images.
+    NoProject,
+    /// No such route; answered as a page rather than as a fault.
+    RouteNotFound,
+    /// The asked microversion is not one.
+    MalformedVersion(String),
+    /// The asked microversion is out of range.
+    VersionOutOfRange {
+        /// As the client wrote it.
+        asked: String,
+        /// The highest version served.
+        max: Version,
+    },
+    /// The content type is not one Nova reads.
+    UnsupportedContentType,
+    /// The body is not JSON.
+    MalformedBody,
+    /// The project in the path is not the token's.
+    ProjectMismatch {
+        /// The path's.
+        path: String,
+        /// The token's.
+        token: String,
+    },
+    /// The microversion is beyond the route's last.
+    Gone,
+    /// A bad query string.
+    Query(QueryError),
+    /// No such image, or not for this project's eyes.
+    ImageNotFound,
+    /// No such metadata key, on a read.
+    KeyNotFound,
+    /// Glance failed; `during` says what it was asked.
+    Glance {
+        /// What Glance answered.
+        error: GlanceError,
+        /// What it was asked.
+        during: During,
+    },
+    /// Keystone cannot be asked.
+    KeystoneUnavailable,
+    /// The token's catalog names no image service.
+    NoImageEndpoint,
+    /// The request was not answered in time.
+    Timeout,
+    /// A fault of this program; the cause is in the log alone.
+    Internal,
+}
+
+/// What Glance was asked when it failed; the same failure reads differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum During {
+    /// A list.
+    List,
+    /// One image.
+    Show,
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+/// An error as it goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The status line's code.
+    pub status: StatusCode,
+    /// The text after `message`.
+    pub message: String,
+    /// `Retry-After`, where waiting helps.
+    pub retry_after: Option<String>,
+}
+
+impl Fault {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    fn retry(status: StatusCode, message: impl Into<String>, after: Option<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: after,
+        }
+    }
+
+    /// Nova's name for this kind of fault.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.status.as_u16() {
+            400 => "badRequest",
+            401 => "unauthorized",
+            403 => "forbidden",
+            404 => "itemNotFound",
+            409 => "conflictingRequest",
+            413 | 429 => "overLimit",
+            415 => "badMediaType",
+            503 => "serviceUnavailable",
+            _ => "computeFault",
+        }
+    }
+
+    /// The body: `{"<name>": {"code": …, "message": …}}`.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let mut fault = json!({ "code": self.status.as_u16(), "message": self.message });
+        if let (413 | 429, Some(after)) = (self.status.as_u16(), &self.retry_after) {
+            fault["retryAfter"] = json!(after);
+        }
+        json!({ self.name(): fault }).to_string()
+    }
+}
+
+/// How long a client should wait when something upstream is away, in seconds.
+const RETRY_SECONDS: &str = "5";
+
+impl ApiError {
+    /// How Nova puts this error, or how it should where Nova fails its users.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::BodyTooLarge => {
+                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
+            }
+            Self::BodyTimeout => Fault::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "The request body did not arrive in time.",
+            ),
+            Self::Unauthorized => Fault::new(
+                StatusCode::UNAUTHORIZED,
+                "The request you have made requires authentication.",
+            ),
+            Self::NoProject => Fault::new(
+                StatusCode::FORBIDDEN,
+                "The token is not scoped to a project; images belong to projects.",
+            ),
+            Self::RouteNotFound | Self::Gone | Self::KeyNotFound => {
+                Fault::new(StatusCode::NOT_FOUND, NOT_FOUND)
+            }
+            Self::MalformedVersion(text) => Fault::new(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "API Version String {text} is of invalid format. Must be of format \
+                     MajorNum.MinorNum."
+                ),
+            ),
+            Self::VersionOutOfRange { asked, max } => Fault::new(
+                StatusCode::NOT_ACCEPTABLE,
+                format!(
+                    "Version {asked} is not supported by the API. Minimum is {} and maximum is \
+                     {max}.",
+                    Version::MIN
+                ),
+            ),
+            Self::UnsupportedContentType => Fault::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported Content-Type",
+            ),
+            Self::MalformedBody => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
+            Self::ProjectMismatch { path, token } => Fault::new(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "Malformed request URL: URL's project_id '{path}' doesn't match Context's \
+                     project_id '{token}'"
+                ),
+            ),
+            Self::Query(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
+            Self::ImageNotFound => Fault::new(StatusCode::NOT_FOUND, "Image not found."),
+            Self::Glance { error, during } => of_glance(error, *during),
+            Self::KeystoneUnavailable => Fault::retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The Keystone service is temporarily unavailable.",
+                Some(RETRY_SECONDS.to_owned()),
+            ),
+            Self::NoImageEndpoint => Fault::new(
+                StatusCode::BAD_GATEWAY,
+                "The token's catalog has no usable endpoint of the image service.",
+            ),
+            Self::Timeout => Fault::retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The request could not be answered in time.",
+                Some(RETRY_SECONDS.to_owned()),
+            ),
+            Self::Internal => Fault::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Unexpected API Error. Please contact the administrator.",
+            ),
+        }
+    }
+}
+
+/// What Glance's outcomes mean to a client of Nova. The one place for all of them.
+fn of_glance(error: &GlanceError, during: During) -> Fault {
+    match (error, during) {
+        (GlanceError::BadRequest(words), _) => {
+            Fault::new(StatusCode::BAD_REQUEST, format!("HTTP {words}"))
+        }
+        (GlanceError::Unauthorized, _) => ApiError::Unauthorized.fault(),
+        (GlanceError::Forbidden(words), _) => {
+            Fault::new(StatusCode::FORBIDDEN, format!("HTTP {words}"))
+        }
+        (GlanceError::NotFound, During::Show) => ApiError::ImageNotFound.fault(),
+        (GlanceError::Conflict(words), _) => {
+            Fault::new(StatusCode::CONFLICT, format!("HTTP {words}"))
+        }
+        (
+            GlanceError::OverLimit {
+                status,
+                words,
+                retry_after,
+            },
+            _,
+        ) => Fault::retry(*status, format!("HTTP {words}"), retry_after.clone()),
+        (GlanceError::Unavailable(_), _) => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The image service is temporarily unavailable.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        (GlanceError::Nonsense(_), _) | (GlanceError::NotFound, During::List) => Fault::new(
+            StatusCode::BAD_GATEWAY,
+            "The image service gave an answer that cannot be used.",
+        ),
+        (GlanceError::TooManyImages(max), _) => Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "The list has more than {max} images. Ask for a part of it, with limit and marker."
+            ),
+        ),
+    }
+}

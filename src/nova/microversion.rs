@@ -1,0 +1,273 @@
+//! Microversions: what a client asks for, what it gets, and which routes it reaches.
+//!
+//! Pure. The rules are Nova's own: `OpenStack-API-Version: compute X` wins over
+//! `X-OpenStack-Nova-API-Version: X`, the last entry of a comma list wins, `latest` is the maximum.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+use thiserror::Error;
+
+/// The header every OpenStack service reads.
+pub const GENERIC_HEADER: &str = "OpenStack-API-Version";
+/// Nova's own older header.
+pub const LEGACY_HEADER: &str = "X-OpenStack-Nova-API-Version";
+
+/// An API version, `major.minor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    major: u64,
+    minor: u64,
+}
+
+/// The text is not `MajorNum.MinorNum`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be two numbers without leading zeros, such as 2.35")]
+pub struct Malformed;
+
+impl Version {
+    /// The lowest version Nova serves, and the one a client gets that asks for none.
+    pub const MIN: Self = Self::new(2, 1);
+
+    /// The version `major.minor`.
+    #[must_use]
+    pub const fn new(major: u64, minor: u64) -> Self {
+        Self { major, minor }
+    }
+
+    /// The number before the dot.
+    #[must_use]
+    pub const fn major(self) -> u64 {
+        self.major
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for Version {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let (major, minor) = text.split_once('.').ok_or(Malformed)?;
+        let number = |digits: &str, zero_allowed: bool| {
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            let leading_zero = digits.starts_with('0') && !(zero_allowed && digits == "0");
+            if !plain || leading_zero {
+                return Err(Malformed);
+            }
+            // A number beyond 64 bits is well-formed all the same, and beyond any maximum.
+            Ok(digits.parse().unwrap_or(u64::MAX))
+        };
+        Ok(Self {
+            major: number(major, false)?,
+            minor: number(minor, true)?,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The microversions that reach a route, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    min: Version,
+    max: Version,
+}
+
+impl Range {
+    /// The routes under `/images`, gone from 2.36.
+    pub const IMAGES: Self = Self {
+        min: Version::MIN,
+        max: Version::new(2, 35),
+    };
+    /// The routes under `/images/{id}/metadata`, gone from 2.39.
+    pub const METADATA: Self = Self {
+        min: Version::MIN,
+        max: Version::new(2, 38),
+    };
+
+    /// Whether `version` reaches the route.
+    #[must_use]
+    pub fn serves(self, version: Version) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+}
+
+/// What became of the version a client asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Negotiation {
+    /// The request is served at this version.
+    Accepted(Version),
+    /// Well-formed, but outside the range; the text is echoed as asked.
+    OutOfRange(String),
+    /// Not a version at all.
+    Malformed(String),
+}
+
+/// Settles the version of a request.
+///
+/// `generic` and `legacy` are the values of [`GENERIC_HEADER`] and [`LEGACY_HEADER`], in the order
+/// they were sent.
+pub fn negotiate<'a>(
+    generic: impl Iterator<Item = &'a [u8]>,
+    legacy: impl Iterator<Item = &'a [u8]>,
+    max: Version,
+) -> Negotiation {
+    let Some(asked) = compute_entry(generic).or_else(|| last_entry(legacy)) else {
+        return Negotiation::Accepted(Version::MIN);
+    };
+    if asked == "latest" {
+        return Negotiation::Accepted(max);
+    }
+    match asked.parse::<Version>() {
+        Err(Malformed) => Negotiation::Malformed(asked),
+        Ok(version) if (Version::MIN..=max).contains(&version) => Negotiation::Accepted(version),
+        Ok(_) => Negotiation::OutOfRange(asked),
+    }
+}
+
+/// The last entry that names compute and a version; an entry without a version is passed over.
+fn compute_entry<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    entries(values)?.rsplit(',').find_map(|entry| {
+        let (service, version) = entry.trim().split_once(char::is_whitespace)?;
+        let version = version.trim();
+        (service.eq_ignore_ascii_case("compute") && !version.is_empty()).then(|| version.to_owned())
+    })
+}
+
+fn last_entry<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    Some(
+        entries(values)?
+            .rsplit(',')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+    )
+}
+
+/// Repeated headers count as one list, in order.
+fn entries<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let first = String::from_utf8_lossy(values.next()?).into_owned();
+    Some(values.fold(first, |all, value| {
+        all + "," + &String::from_utf8_lossy(value)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    const MAX: Version = Version::new(2, 104);
+
+    fn settle(generic: &[&str], legacy: &[&str]) -> Negotiation {
+        negotiate(
+            generic.iter().map(|value| value.as_bytes()),
+            legacy.iter().map(|value| value.as_bytes()),
+            MAX,
+        )
+    }
+
+    fn accepted(minor: u64) -> Negotiation {
+        Negotiation::Accepted(Version::new(2, minor))
+    }
+
+    #[rstest]
+    #[case(&[], &[], accepted(1))]
+    #[case(&[], &["2.35"], accepted(35))]
+    #[case(&[], &[" 2.1 "], accepted(1))]
+    #[case(&[], &["latest"], accepted(104))]
+    #[case(&[], &["2.1", "2.36"], accepted(36))]
+    #[case(&["compute 2.1"], &["2.36"], accepted(1))]
+    #[case(&["volume 3.0"], &["2.36"], accepted(36))]
+    #[case(&["compute"], &["2.36"], accepted(36))]
+    #[case(&["compute"], &[], accepted(1))]
+    #[case(&["COMPUTE   2.36"], &[], accepted(36))]
+    #[case(&["compute 2.1,compute 2.39"], &[], accepted(39))]
+    #[case(&["compute 2.36, volume 3.0"], &[], accepted(36))]
+    #[case(&["compute 2.36", "compute 2.2"], &[], accepted(2))]
+    #[case(&["compute latest"], &[], accepted(104))]
+    #[case(&[], &["2.105"], Negotiation::OutOfRange("2.105".into()))]
+    #[case(&[], &["2.0"], Negotiation::OutOfRange("2.0".into()))]
+    #[case(&[], &["2.99999999999999999999"],
+        Negotiation::OutOfRange("2.99999999999999999999".into()))]
+    #[case(&[], &[""], Negotiation::Malformed(String::new()))]
+    #[case(&[], &["LATEST"], Negotiation::Malformed("LATEST".into()))]
+    #[case(&[], &["2.01"], Negotiation::Malformed("2.01".into()))]
+    #[case(&[], &["2"], Negotiation::Malformed("2".into()))]
+    #[case(&["compute 2.36 extra"], &[], Negotiation::Malformed("2.36 extra".into()))]
+    #[case(&["compute 2.1"], &["abc"], accepted(1))]
+    fn the_headers_are_read_as_nova_reads_them(
+        #[case] generic: &[&str],
+        #[case] legacy: &[&str],
+        #[case] settled: Negotiation,
+    ) {
+        assert_eq!(settle(generic, legacy), settled);
+    }
+
+    #[rstest]
+    #[case(Range::IMAGES, 35, 36)]
+    #[case(Range::METADATA, 38, 39)]
+    fn the_gate_closes_after_the_last_served_version(
+        #[case] range: Range,
+        #[case] last: u64,
+        #[case] gone: u64,
+    ) {
+        assert!(range.serves(Version::new(2, 1)));
+        assert!(range.serves(Version::new(2, last)));
+        assert!(!range.serves(Version::new(2, gone)));
+        assert!(!range.serves(MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_settled_without_a_panic(
+            generic in proptest::collection::vec(any::<Vec<u8>>(), 0..3),
+            legacy in proptest::collection::vec(any::<Vec<u8>>(), 0..3),
+        ) {
+            let settled = negotiate(
+                generic.iter().map(Vec::as_slice),
+                legacy.iter().map(Vec::as_slice),
+                MAX,
+            );
+            if let Negotiation::Accepted(version) = settled {
+                prop_assert!((Version::MIN..=MAX).contains(&version));
+            }
+        }
+
+        #[test]
+        fn a_version_reads_back_as_it_is_written(major in 1_u64.., minor: u64) {
+            let version = Version::new(major, minor);
+            prop_assert_eq!(version.to_string().parse(), Ok(version));
+        }
+
+        #[test]
+        fn versions_in_range_are_accepted_and_others_are_not(minor in 0_u64..300) {
+            let settled = settle(&[&format!("compute 2.{minor}")], &[]);
+            let expected = if (1..=104).contains(&minor) {
+                accepted(minor)
+            } else {
+                Negotiation::OutOfRange(format!("2.{minor}"))
+            };
+            prop_assert_eq!(settled, expected);
+        }
+    }
+}

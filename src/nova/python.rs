@@ -1,0 +1,112 @@
+//! How Python writes a value, which Nova's validation messages quote.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// `repr()` of a string: single quotes unless only single quotes are inside.
+#[must_use]
+pub fn repr_str(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() || is_unprintable(c) => push_escaped(&mut out, c),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// White space other than the plain blank, and invisible formatting, count as unprintable.
+fn is_unprintable(c: char) -> bool {
+    (c.is_whitespace() && c != ' ')
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fffe}'..='\u{ffff}')
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    let code = u32::from(c);
+    // Writing to a String cannot fail.
+    let _ = match code {
+        0..=0xff => write!(out, "\\x{code:02x}"),
+        0x100..=0xffff => write!(out, "\\u{code:04x}"),
+        _ => write!(out, "\\U{code:08x}"),
+    };
+}
+
+/// `repr()` of a JSON value as Python holds it.
+#[must_use]
+pub fn repr(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => repr_str(text),
+        Value::Array(items) => {
+            format!(
+                "[{}]",
+                items.iter().map(repr).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Value::Object(map) => {
+            let items: Vec<_> = map
+                .iter()
+                .map(|(key, item)| format!("{}: {}", repr_str(key), repr(item)))
+                .collect();
+            format!("{{{}}}", items.join(", "))
+        }
+    }
+}
+
+/// `str()` of a JSON value: like [`repr`], but a string stands for itself.
+#[must_use]
+pub fn str(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case("abc", "'abc'")]
+    #[case("it's", "\"it's\"")]
+    #[case("'\"", "'\\'\"'")]
+    #[case("a\\b\n\t\0\u{7f}", "'a\\\\b\\n\\t\\x00\\x7f'")]
+    #[case("ü映🚀", "'ü映🚀'")]
+    #[case("\u{a0}\u{2028}", "'\\xa0\\u2028'")]
+    fn strings_are_quoted_as_python_quotes_them(#[case] text: &str, #[case] quoted: &str) {
+        assert_eq!(repr_str(text), quoted);
+    }
+
+    #[test]
+    fn values_read_as_python_writes_them() {
+        let value = json!({"a": [null, true, false, 1, 1.5, "x"], "b": {}});
+        assert_eq!(
+            repr(&value),
+            "{'a': [None, True, False, 1, 1.5, 'x'], 'b': {}}"
+        );
+        assert_eq!(str(&json!("x")), "x");
+        assert_eq!(str(&json!(null)), "None");
+    }
+}
