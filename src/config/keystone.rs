@@ -380,21 +380,8 @@ fn require(problems: &mut Vec<Problem>, key: &'static str, value: Option<&String
     }
 }
 
-/// Credentials in a URL would end up in logs and answers; a query or fragment would be lost.
 fn url_problem(key: &'static str, url: &Url) -> Option<Problem> {
-    let plain = matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    (!plain).then(|| {
-        Problem::new(
-            key,
-            "must be an http or https URL without user, password, query or fragment, \
-             such as https://keystone.example.org:5000/v3",
-        )
-    })
+    (!super::is_plain_http(url)).then(|| Problem::new(key, super::PLAIN_HTTP))
 }
 
 #[cfg(test)]
@@ -532,6 +519,9 @@ mod tests {
             "password": "hunter2", "application_credential_secret": "hunter2",
         }));
         assert!(!format!("{settings:?} {:?}", settings.problems()).contains("hunter2"));
+        let written = serde_json::to_value(&settings).unwrap();
+        assert_eq!(written["password"], "***");
+        assert_eq!(written["application_credential_secret"], "***");
         let credentials = read(serde_json::json!({
             "username": "u", "project_name": "p", "password": "hunter2",
         }))

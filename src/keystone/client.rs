@@ -82,26 +82,13 @@ impl Client {
         subject: &HeaderValue,
         deadline: Instant,
     ) -> Result<Verdict, Error> {
-        let mut answer = self.ask(asker, subject, deadline).await;
-        // A kept connection can be closed just as it is used again, and asking twice does no harm.
-        if matches!(answer, Err(TransportError::Broken(_))) {
-            answer = self.ask(asker, subject, deadline).await;
-        }
-        judge(&answer?, subject, self.choice.as_ref())
-    }
-
-    async fn ask(
-        &self,
-        asker: &HeaderValue,
-        subject: &HeaderValue,
-        deadline: Instant,
-    ) -> Result<Answer, TransportError> {
         let mut request = reqwest::Request::new(Method::GET, self.validation.clone());
         let headers = request.headers_mut();
         headers.insert(AUTH_TOKEN, asker.clone());
         headers.insert(SUBJECT_TOKEN, subject.clone());
         headers.insert(ACCESS_RULES, HeaderValue::from_static("1"));
-        self.exchange(request, deadline).await
+        let answer = self.exchange(request, deadline).await?;
+        judge(&answer, subject, self.choice.as_ref())
     }
 
     /// Asks for a token of the gateway's own.
@@ -117,6 +104,8 @@ impl Client {
         self.exchange(request, deadline).await
     }
 
+    /// A kept connection can be closed by the server just as it is used again. Neither question
+    /// changes anything, so what breaks off is asked once more.
     async fn exchange(
         &self,
         request: reqwest::Request,
@@ -126,7 +115,13 @@ impl Client {
             deadline,
             max_body: MAX_BODY,
         };
-        exchange(&self.http, request, limits).await
+        let again = request.try_clone();
+        match (exchange(&self.http, request, limits).await, again) {
+            (Err(TransportError::Broken(_)), Some(again)) => {
+                exchange(&self.http, again, limits).await
+            }
+            (outcome, _) => outcome,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ mod rules;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod token;
 mod validator;
 mod wire;
