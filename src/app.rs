@@ -46,7 +46,7 @@ pub struct App {
 
 impl App {
     /// Builds everything and binds the listener. `settings` come from [`crate::config::load`].
-    pub fn build(settings: Settings) -> Result<Self, StartError> {
+    pub fn build(settings: &Settings) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
         let embedded = match settings.glance.mode {
@@ -57,7 +57,7 @@ impl App {
             Some(glance) => Some(Endpoint::new(glance.endpoint())),
             None => settings.glance.endpoints.first().map(Endpoint::new),
         };
-        let server = Server::bind(front(&settings, spawner, endpoint)?)?;
+        let server = Server::bind(front(settings, spawner, endpoint)?)?;
         Ok(Self {
             server,
             upstream,

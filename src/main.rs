@@ -41,10 +41,10 @@ fn serve(file: Option<&Path>) -> anyhow::Result<()> {
     let settings = settings(file)?;
     logging::start(&settings.log).context("cannot start the log")?;
     actix_web::rt::System::new().block_on(async {
-        let app = App::build(settings)?;
+        let app = App::build(&settings)?;
         let stop = stop_signal()?;
         app.run(stop, |address| {
-            say(&format!("listening on http://{address}"))
+            say(&format!("listening on http://{address}"));
         })
         .await?;
         Ok(())

@@ -83,14 +83,14 @@ impl Server {
         .listen(listener)?
         .run();
         let handle = server.handle();
-        let served = actix_web::rt::spawn(server);
+        let ended = actix_web::rt::spawn(server);
         ready(address);
-        tokio::pin!(served);
+        tokio::pin!(ended);
         tokio::select! {
-            ended = &mut served => return ended.map_err(io::Error::other)?,
+            outcome = &mut ended => return outcome.map_err(io::Error::other)?,
             () = stop => handle.stop(true).await,
         }
-        served.await.map_err(io::Error::other)?
+        ended.await.map_err(io::Error::other)?
     }
 }
 

@@ -269,6 +269,7 @@ impl Settings {
 }
 
 /// Writes that a secret is set, never the secret.
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 fn masked<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(|_| "***").serialize(serializer)
 }

@@ -132,7 +132,7 @@ impl Glance {
         caller: &Caller,
         method: Method,
         path: &str,
-        patch: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
     ) -> Result<Answer, GlanceError> {
         let mut request = self
             .client
@@ -141,10 +141,10 @@ impl Glance {
         if let Some(token) = &caller.token {
             request = request.header(AUTH_TOKEN, token.clone());
         }
-        if let Some(patch) = patch {
+        if let Some(body) = body {
             request = request
                 .header(http::header::CONTENT_TYPE, patch::MEDIA_TYPE)
-                .body(patch);
+                .body(body);
         }
         let request = request
             .build()

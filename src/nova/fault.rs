@@ -144,10 +144,13 @@ impl Fault {
     /// The body: `{"<name>": {"code": …, "message": …}}`.
     #[must_use]
     pub fn body(&self) -> String {
-        let mut fault = json!({ "code": self.status.as_u16(), "message": self.message });
-        if let (413 | 429, Some(after)) = (self.status.as_u16(), &self.retry_after) {
-            fault["retryAfter"] = json!(after);
-        }
+        let (code, message) = (self.status.as_u16(), &self.message);
+        let fault = match (code, &self.retry_after) {
+            (413 | 429, Some(after)) => {
+                json!({ "code": code, "message": message, "retryAfter": after })
+            }
+            _ => json!({ "code": code, "message": message }),
+        };
         json!({ self.name(): fault }).to_string()
     }
 }

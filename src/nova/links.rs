@@ -92,8 +92,8 @@ mod tests {
         assert_eq!(base.own("images/x"), "http://h:1/compute/v2/p/images/x");
         assert_eq!(base.bookmark("images/x"), "http://h:1/compute/p/images/x");
         assert_eq!(base.alternate("images/x"), "http://g:9292/images/x");
-        let bare = LinkBase::new("http://h", Api::V21, None, "http://g");
-        assert_eq!(bare.own("images/x"), "http://h/v2.1/images/x");
+        let without = LinkBase::new("http://h", Api::V21, None, "http://g");
+        assert_eq!(without.own("images/x"), "http://h/v2.1/images/x");
     }
 
     #[test]
