@@ -2,6 +2,7 @@
 
 use super::error::Fault;
 use super::params::Params;
+use super::sort::{self, Direction, SortKey};
 use super::time;
 
 /// The page size of a list that names none.
@@ -56,37 +57,6 @@ pub(super) enum Comparison {
     Equal,
 }
 
-/// What a list can be sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SortKey {
-    Name,
-    Status,
-    ContainerFormat,
-    DiskFormat,
-    Size,
-    Id,
-    CreatedAt,
-    UpdatedAt,
-}
-
-/// Which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Ascending,
-    Descending,
-}
-
-const SORT_KEYS: [(&str, SortKey); 8] = [
-    ("name", SortKey::Name),
-    ("status", SortKey::Status),
-    ("container_format", SortKey::ContainerFormat),
-    ("disk_format", SortKey::DiskFormat),
-    ("size", SortKey::Size),
-    ("id", SortKey::Id),
-    ("created_at", SortKey::CreatedAt),
-    ("updated_at", SortKey::UpdatedAt),
-];
-
 /// The columns that a range or an equality may name.
 const COLUMNS: [Column; 17] = [
     "id",
@@ -128,7 +98,7 @@ impl ListQuery {
             )));
         }
         let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| parse_limit(&limit))?;
-        let sort = parse_sort(&mut params)?;
+        let sort = sort::parse(&mut params)?;
         let mut conditions = flags(&mut params)?;
         let visibility = params.take("visibility");
         if tags.is_empty() {
@@ -199,87 +169,6 @@ fn parse_limit(text: &str) -> Result<usize, Fault> {
         Ok(limit) => Ok(limit.min(MAX_LIMIT)),
         Err(_) => Err(Fault::bad_request("limit param must be positive")),
     }
-}
-
-fn parse_sort_key(name: &str) -> Result<SortKey, Fault> {
-    let name = name.trim();
-    if let Some((_, key)) = SORT_KEYS.iter().find(|(own, _)| *own == name) {
-        return Ok(*key);
-    }
-    let known = SORT_KEYS.map(|(own, _)| own).join(", ");
-    Err(Fault::bad_request(format!(
-        "Invalid sort key: {name}. It must be one of the following: {known}."
-    )))
-}
-
-fn parse_direction(name: &str) -> Result<Direction, Fault> {
-    match name.trim() {
-        "asc" => Ok(Direction::Ascending),
-        "desc" => Ok(Direction::Descending),
-        other => Err(Fault::bad_request(format!(
-            "Invalid sort direction: {other}"
-        ))),
-    }
-}
-
-/// Both of Glance's forms: `sort=name:asc,size` and `sort_key=name&sort_dir=asc`.
-fn parse_sort(params: &mut Params) -> Result<Vec<(SortKey, Direction)>, Fault> {
-    let mut keys = Vec::new();
-    let mut directions = Vec::new();
-    if params.has("sort") {
-        if params.has("sort_key") || params.has("sort_dir") {
-            return Err(Fault::bad_request(
-                "Old and new sorting syntax cannot be combined",
-            ));
-        }
-        for part in params.take("sort").unwrap_or_default().trim().split(',') {
-            let (key, direction) = part.split_once(':').unwrap_or((part, ""));
-            keys.push(parse_sort_key(key)?);
-            directions.push(parse_direction(if direction.is_empty() {
-                "desc"
-            } else {
-                direction
-            })?);
-        }
-    } else {
-        for key in params.take_all("sort_key") {
-            keys.push(parse_sort_key(&key)?);
-        }
-        for direction in params.take_all("sort_dir") {
-            directions.push(parse_direction(&direction)?);
-        }
-        if directions.len() > 1 && directions.len() != keys.len() {
-            let message = "Number of sort dirs does not match the number of sort keys";
-            return Err(Fault::bad_request(message));
-        }
-    }
-    if keys.is_empty() {
-        keys.push(SortKey::CreatedAt);
-    }
-    Ok(total_order(&keys, &directions))
-}
-
-/// One direction counts for every key, and also for the two keys that make the order total.
-fn total_order(keys: &[SortKey], directions: &[Direction]) -> Vec<(SortKey, Direction)> {
-    let only = match directions {
-        [] => Some(Direction::Descending),
-        [only] => Some(*only),
-        _ => None,
-    };
-    let mut sort: Vec<(SortKey, Direction)> = match only {
-        Some(direction) => keys.iter().map(|key| (*key, direction)).collect(),
-        None => keys
-            .iter()
-            .copied()
-            .zip(directions.iter().copied())
-            .collect(),
-    };
-    for key in [SortKey::CreatedAt, SortKey::Id] {
-        if !sort.iter().any(|(own, _)| *own == key) {
-            sort.push((key, only.unwrap_or(Direction::Descending)));
-        }
-    }
-    sort
 }
 
 /// The filters that Glance reads by name before all others.
@@ -526,28 +415,6 @@ mod tests {
     )]
     fn refusals_are_worded_as_glance_does(#[case] query: &str, #[case] message: &str) {
         assert_eq!(parse(query), Err(Fault::bad_request(message)));
-    }
-
-    #[test]
-    fn every_order_is_total() {
-        use Direction::{Ascending, Descending};
-        use SortKey::{CreatedAt, Id, Name, Size};
-        let sort = |query| parse(query).unwrap().sort;
-        assert_eq!(sort(""), [(CreatedAt, Descending), (Id, Descending)]);
-        assert_eq!(sort("sort_key=name&sort_dir=asc").len(), 3);
-        assert_eq!(
-            sort("sort=id:asc"),
-            [(Id, Ascending), (CreatedAt, Ascending)]
-        );
-        assert_eq!(
-            sort("sort=size:asc,name:asc"),
-            [
-                (Size, Ascending),
-                (Name, Ascending),
-                (CreatedAt, Descending),
-                (Id, Descending)
-            ]
-        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod route;
 mod samples;
 mod schema;
 mod server;
+mod sort;
 mod store;
 mod time;
 mod versions;
@@ -38,6 +39,8 @@ pub use store::OpenError;
 
 /// SQLite takes one call at a time, so more workers would only wait for each other.
 const WORKERS: usize = 1;
+/// How long a graceful stop waits for the requests that run.
+const SHUTDOWN_SECONDS: u64 = 5;
 
 /// Why the embedded Glance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +171,7 @@ fn run(
                 .default_service(web::to(server::answer))
         })
         .workers(WORKERS)
+        .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals()
         .listen(listener);
         let server = match server {

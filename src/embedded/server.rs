@@ -21,7 +21,7 @@ use super::{schema, versions};
 
 /// The largest JSON body, in bytes: 128 properties with values of a few kilobytes.
 const BODY_LIMIT: usize = 1 << 20;
-/// How long a JSON body may take to arrive.
+/// How long a JSON body, or the next piece of an image's data, may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What every request needs.
@@ -198,8 +198,14 @@ async fn upload(
     })
     .await?;
     let mut meter = images::data::Meter::default();
-    while let Some(piece) = payload.next().await {
-        let piece = piece.map_err(|_| Fault::bad_request("The image data ended early."))?;
+    loop {
+        let piece = match tokio::time::timeout(BODY_TIMEOUT, payload.next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(_))) | Err(_) => {
+                return Err(Fault::bad_request("The image data ended early."));
+            }
+        };
         meter.take(&piece)?;
     }
     in_background(move || {

@@ -235,6 +235,18 @@ async fn a_body_beyond_a_mebibyte_is_refused() {
     glance.stop(true).await;
 }
 
+#[tokio::test]
+async fn a_query_with_hundreds_of_filters_is_refused() {
+    let glance = EmbeddedGlance::start(&empty()).unwrap();
+    let path = format!("/v2/images?{}", "tag=x&".repeat(257));
+    let (status, _) = call(&glance, "GET", &path, None, None).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let path = format!("/v2/images?{}", "tag=x&".repeat(256));
+    let (status, _) = call(&glance, "GET", &path, None, None).await;
+    assert_eq!(status, StatusCode::OK);
+    glance.stop(true).await;
+}
+
 #[test]
 fn a_glance_that_is_dropped_gives_its_port_back() {
     let glance = EmbeddedGlance::start(&empty()).unwrap();

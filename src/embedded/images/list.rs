@@ -11,6 +11,9 @@ use crate::embedded::params::{self, Params};
 use crate::embedded::render::PageView;
 use crate::embedded::{policy, store};
 
+/// More filters than this make a statement that SQLite refuses.
+const MAX_PARAMETERS: usize = 256;
+
 /// A page of images.
 pub(in crate::embedded) fn call(
     connection: &Connection,
@@ -23,6 +26,9 @@ pub(in crate::embedded) fn call(
              that could not be decoded by Glance",
         )
     })?;
+    if params.len() > MAX_PARAMETERS {
+        return Err(Fault::bad_request("The query has too many parameters."));
+    }
     let asked = ListQuery::parse(params.clone())?;
     policy::list(caller)?;
     let marker = match &asked.marker {

@@ -5,9 +5,10 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::images;
 use crate::embedded::error::Fault;
-use crate::embedded::filters::{Comparison, Condition, Direction, ListQuery, SortKey};
+use crate::embedded::filters::{Comparison, Condition, ListQuery};
 use crate::embedded::identity::Identity;
 use crate::embedded::model::Image;
+use crate::embedded::sort::{Direction, SortKey};
 
 /// The images of a page that the caller may see, after the marker if there is one.
 pub(in crate::embedded) fn page(
