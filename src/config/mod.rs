@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod cache;
 pub mod embedded;
 mod glance;
 mod keystone;
@@ -17,6 +18,7 @@ mod words;
 
 pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
+pub use cache::Cache;
 pub use embedded::Embedded;
 pub use glance::{Glance, GlanceMode};
 pub use keystone::{Credentials, Domain, Interface, Keystone, SecretSource};
@@ -62,6 +64,8 @@ pub struct Settings {
     pub glance: Glance,
     /// The Glance inside this process.
     pub embedded: Embedded,
+    /// Answers that are given again.
+    pub cache: Cache,
     /// The log.
     pub log: Log,
     /// The operator's port.
@@ -216,6 +220,7 @@ impl Settings {
         problems.extend(self.auth.problems());
         problems.extend(self.keystone.problems());
         problems.extend(self.glance.problems());
+        problems.extend(self.cache.problems());
         problems.extend(self.log.problems());
         problems.extend(self.combinations());
         problems
