@@ -8,9 +8,10 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
 //! ```
 
+pub mod admin;
 pub mod app;
 pub mod cache;
 pub mod cli;
@@ -35,6 +36,7 @@ mod direction {
     const ROWS: &[&[&str]] = &[
         &["main"],
         &["app", "cli"],
+        &["admin"],
         &["server"],
         &["http"],
         &["nova"],
