@@ -127,6 +127,15 @@ impl Session {
         })
     }
 
+    /// Glance does not take the token: Keystone is asked about it again next time.
+    pub fn refused_by_glance(&self, auth: &Authenticator) {
+        if let (Mode::Keystone(keystone), Some(token)) = (&auth.mode, &self.token)
+            && let Ok(token) = token.to_str()
+        {
+            keystone.forget(token);
+        }
+    }
+
     /// The token and the endpoint to call Glance with.
     pub fn glance(&self) -> Result<(Option<http::HeaderValue>, Endpoint), ApiError> {
         if let Who::Validated(token) = &self.who
@@ -139,12 +148,13 @@ impl Session {
     }
 }
 
-/// `X-Storage-Token` is an old name that counts when the usual one is absent.
+/// `X-Storage-Token` is an old name that counts when the usual one is absent. Of two tokens nobody
+/// can say which one is meant, so they count as none.
 fn client_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers
-        .get("X-Auth-Token")
-        .or_else(|| headers.get("X-Storage-Token"))?;
-    value.to_str().ok().filter(|token| !token.is_empty())
+    let named = |name: &str| headers.contains_key(name).then(|| headers.get_all(name));
+    let mut values = named("X-Auth-Token").or_else(|| named("X-Storage-Token"))?;
+    let only = values.next().filter(|_| values.next().is_none())?;
+    only.to_str().ok().filter(|token| !token.is_empty())
 }
 
 fn secret_header(token: &str) -> Option<http::HeaderValue> {
@@ -190,5 +200,27 @@ fn of_catalog(token: &Token, ids: &Ids) -> Option<Endpoint> {
             );
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(&[("X-Auth-Token", "t")], Some("t"))]
+    #[case(&[("X-Storage-Token", "s")], Some("s"))]
+    #[case(&[("X-Auth-Token", "t"), ("X-Storage-Token", "s")], Some("t"))]
+    #[case(&[("X-Auth-Token", ""), ("X-Storage-Token", "s")], None)]
+    #[case(&[("X-Auth-Token", "t"), ("X-Auth-Token", "u")], None)]
+    #[case(&[("X-Service-Token", "t"), ("X-Identity-Status", "Confirmed")], None)]
+    fn there_is_one_token_or_none(#[case] sent: &[(&str, &str)], #[case] token: Option<&str>) {
+        let mut request = TestRequest::default();
+        for &header in sent {
+            request = request.append_header(header);
+        }
+        assert_eq!(client_token(request.to_http_request().headers()), token);
     }
 }

@@ -28,7 +28,7 @@ mod request_id;
 mod response;
 
 use crate::config;
-use crate::glance::Caller;
+use crate::glance::{Caller, GlanceError};
 use crate::nova::json::Json;
 use crate::nova::links::{self, LinkBase};
 use crate::nova::microversion::{self, GENERIC_HEADER, LEGACY_HEADER, Negotiation, Version};
@@ -217,10 +217,21 @@ impl Front {
         let service = Arc::clone(&self.service);
         let span = work.ids.span();
         let task = async move { service.answer(request).await }.instrument(span);
-        self.spawner
+        let answer = self
+            .spawner
             .run(task)
             .await
-            .unwrap_or(Err(ApiError::Internal))
+            .unwrap_or(Err(ApiError::Internal));
+        if matches!(
+            answer,
+            Err(ApiError::Glance {
+                error: GlanceError::Unauthorized,
+                ..
+            })
+        ) {
+            work.session.refused_by_glance(&self.auth);
+        }
+        answer
     }
 
     /// The version document of one API, which honours the version headers where the API has them.

@@ -210,11 +210,15 @@ async fn an_own_token_that_has_ended_is_not_used() {
     assert_eq!(requests.last().unwrap().headers["x-auth-token"], "new");
 }
 
-/// Waits until Keystone has had so many authentications; each step lets other tasks go on.
+/// Lets other tasks go on until Keystone has had so many authentications.
 async fn until_authentications(fixture: &Fixture, wanted: usize) {
-    while count(fixture, "POST").await < wanted {
-        tokio::task::yield_now().await;
-    }
+    let had = async {
+        while count(fixture, "POST").await < wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(10);
+    tokio::time::timeout(patience, had).await.unwrap();
 }
 
 #[tokio::test]
