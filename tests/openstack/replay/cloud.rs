@@ -157,7 +157,10 @@ impl Cloud {
         let url = format!("{}/v2/images{below}", self.glance);
         let token = Some(self.tokens["admin"].as_str());
         let mut tries = (0..TRIES).map(|_| call("DELETE", &url, token, "application/json", b""));
-        assert!(tries.any(|answer| matches!(answer.status, 204 | 404)), "cannot delete {url}");
+        assert!(
+            tries.any(|answer| matches!(answer.status, 204 | 404)),
+            "cannot delete {url}"
+        );
     }
 
     /// # Panics
