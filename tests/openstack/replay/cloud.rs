@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::case::{Case, Normal, Recorded};
 use super::normal::Placeholders;
-use crate::raw::{self, Request};
-use crate::stack::{IMAGE_PATCH, call};
+use crate::raw::{self, IMAGE_PATCH, Request, call};
 
 /// What Glance says of an image and no two runs have in common.
 const NOT_COMPARED: [&str; 12] = [
