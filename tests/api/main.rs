@@ -10,3 +10,4 @@ mod raw;
 mod recorded;
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
+mod samples;
