@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 mod embedded_glance;
+mod front;
 mod gateway;
 mod keystone;
 #[path = "../openstack/raw.rs"]
