@@ -16,3 +16,5 @@ mod replay;
 mod services;
 #[cfg(test)]
 mod stack;
+#[cfg(test)]
+mod wall;
