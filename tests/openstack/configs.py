@@ -21,12 +21,17 @@ driver = noop
 lock_path = {home}/tmp
 """
 
+# Each of Keystone's processes has a cache of its own: what one of them was told to revoke, the others
+# would go on calling good.
 KEYSTONE = """\
 [database]
 connection = sqlite:///{home}/db/keystone.sqlite
 [token]
 provider = fernet
 expiration = 86400
+caching = false
+[revoke]
+caching = false
 [fernet_tokens]
 key_repository = {home}/fernet-keys
 [fernet_receipts]

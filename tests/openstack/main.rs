@@ -17,4 +17,6 @@ mod services;
 #[cfg(test)]
 mod stack;
 #[cfg(test)]
+mod wall;
+#[cfg(test)]
 mod writers;

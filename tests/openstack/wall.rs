@@ -1,0 +1,205 @@
+//! No answer ever shows an image to somebody who could not see it by asking Glance.
+//!
+//! Callers of three projects, with two users and two roles in one of them, and an administrator, send
+//! mixed requests through one gateway, while images appear, vanish, and change who may see them. Glance
+//! is asked directly, as every caller, after each change. Every answer of the gateway must be, to the
+//! item, what that caller's Glance held at some moment in the time the request took.
+//!
+//! With the cache on, a change made outside the gateway may stay unseen for `cache.ttl`, one made through
+//! it may not; nothing else is let through. `WALL_REQUESTS` is how many requests are sent (2,000),
+//! half of them to a gateway with the cache on; `WALL_SEED` repeats the choices of an earlier run.
+
+mod callers;
+mod chance;
+mod changes;
+mod history;
+mod question;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::gateway::Gateway;
+use crate::stack::Stack;
+use callers::Callers;
+use chance::Chance;
+use changes::Changer;
+use history::{Epoch, History};
+use question::{Question, Seen};
+
+const WORKERS: usize = 8;
+const TTL: Duration = Duration::from_millis(500);
+/// The changes between two of which, on average, half as many requests are sent.
+const REQUESTS_PER_CHANGE: usize = 50;
+
+#[test]
+fn nobody_is_shown_what_glance_would_not_show_them() {
+    hold_the_wall(Duration::ZERO, &[]);
+}
+
+#[test]
+fn nobody_is_shown_what_glance_would_not_show_them_with_the_cache_on() {
+    let ttl = format!("{}ms", TTL.as_millis());
+    hold_the_wall(TTL, &[("CACHE__ENABLED", "true"), ("CACHE__TTL", &ttl)]);
+}
+
+/// What was asked and what came of it, for the last lines of the test's output.
+#[derive(Default)]
+struct Tally {
+    answers: BTreeMap<(&'static str, String), usize>,
+    images: usize,
+    refused_though_there: usize,
+    several_states: usize,
+    failures: Vec<String>,
+}
+
+struct Wall<'a> {
+    callers: &'a Callers<'a>,
+    gateway: &'a Gateway,
+    history: &'a History,
+    ttl: Duration,
+    wanted: usize,
+    asked: AtomicUsize,
+    tally: Mutex<Tally>,
+}
+
+fn hold_the_wall(ttl: Duration, settings: &[(&str, &str)]) {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let wanted = number("WALL_REQUESTS").unwrap_or(2000).div_ceil(2);
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = number("WALL_SEED").unwrap_or(clock.unwrap().as_nanos() as u64);
+    println!("{wanted} requests, cache.ttl={ttl:?}, WALL_SEED={seed}");
+    let gateway = Gateway::start(stack, settings);
+    let callers = Callers::new(stack);
+    let history = History::default();
+    let wall = Wall {
+        callers: &callers,
+        gateway: &gateway,
+        history: &history,
+        ttl,
+        wanted: usize::try_from(wanted).unwrap(),
+        asked: AtomicUsize::new(0),
+        tally: Mutex::default(),
+    };
+    let started = Instant::now();
+    let mut changer = Changer::new(&callers, &gateway, &history, Chance::new(seed));
+    thread::scope(|scope| {
+        let workers: Vec<_> = (1..=WORKERS as u64)
+            .map(|number| {
+                let (wall, chance) = (&wall, Chance::new(seed ^ (number << 32)));
+                scope.spawn(move || wall.ask(chance))
+            })
+            .collect();
+        let all_done = || workers.iter().all(thread::ScopedJoinHandle::is_finished);
+        while !all_done() {
+            let until = changer.step() + wall.asked.load(Ordering::Relaxed);
+            while wall.asked.load(Ordering::Relaxed) < until && !all_done() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let changes = changer.changes();
+    drop(changer);
+    report(
+        wall.tally.into_inner().unwrap(),
+        wall.wanted,
+        changes,
+        started.elapsed(),
+        seed,
+    );
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+    )
+}
+
+impl Wall<'_> {
+    /// Sends requests until enough were sent by all workers together, or some were answered wrongly.
+    fn ask(&self, mut chance: Chance) {
+        while self.asked.fetch_add(1, Ordering::Relaxed) < self.wanted {
+            let caller = &self.callers.all()[chance.below(self.callers.all().len())];
+            let newest = self.history.newest();
+            let question = Question::any(&mut chance, self.callers, caller, &newest);
+            let token = chance.one_of(caller.tokens());
+            let sent = Instant::now();
+            let answer = question.send(self.gateway.base(), token);
+            let seen = question.read(&answer);
+            let image = question.image();
+            let epochs = self.history.possible(sent, Instant::now(), self.ttl, image);
+            let expected: Vec<Seen> = epochs
+                .iter()
+                .map(|epoch| question.expected(caller, epoch))
+                .collect();
+            let mut tally = self.tally.lock().unwrap();
+            tally.count(&question, &seen, &epochs, &expected);
+            if !expected.contains(&seen) {
+                let changes: Vec<_> = epochs.iter().map(|epoch| &epoch.change().what).collect();
+                tally.failures.push(format!(
+                    "{} asked {question:?}\n  and was told {} {seen:?}\n  instead of {expected:?}\n  \
+                     after {changes:?}",
+                    caller.name(),
+                    answer.status,
+                ));
+            }
+            if tally.failures.len() > 4 {
+                break;
+            }
+        }
+    }
+}
+
+impl Tally {
+    fn count(&mut self, question: &Question, seen: &Seen, epochs: &[Epoch], expected: &[Seen]) {
+        let of_kind = (question.kind(), seen.summary());
+        *self.answers.entry(of_kind).or_default() += 1;
+        self.images += seen.images();
+        let there = |epoch: &Epoch| question.image().is_some_and(|image| epoch.holds(image));
+        if seen.is_not_found() && epochs.iter().all(there) {
+            self.refused_though_there += 1;
+        }
+        if expected.iter().any(|other| *other != expected[0]) {
+            self.several_states += 1;
+        }
+    }
+}
+
+/// # Panics
+/// An answer was wrong, or the run was one in which no answer could have been.
+fn report(tally: Tally, wanted: usize, changes: usize, took: Duration, seed: u64) {
+    let asked: usize = tally.answers.values().sum();
+    println!(
+        "{asked} answers compared with Glance's own during {changes} changes in {:.1} s; {} images in \
+         them; {} times an image that was there was kept from its caller; {} answers could be either \
+         of two, as the change was under way",
+        took.as_secs_f64(),
+        tally.images,
+        tally.refused_though_there,
+        tally.several_states,
+    );
+    for ((kind, answer), count) in &tally.answers {
+        println!("{count:>8} {kind}: {answer}");
+    }
+    let failures = tally.failures;
+    assert!(
+        failures.is_empty(),
+        "WALL_SEED={seed}\n{}",
+        failures.join("\n")
+    );
+    assert_eq!(asked, wanted);
+    assert!(
+        changes >= wanted / 200,
+        "there were too few changes: {changes}"
+    );
+    assert!(
+        tally.refused_though_there >= wanted / 100,
+        "too little was kept from anybody"
+    );
+    assert!(tally.images >= wanted, "too little was shown");
+}
