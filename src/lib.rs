@@ -12,6 +12,7 @@
 //! ```
 
 pub mod app;
+pub mod banner;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -35,6 +36,7 @@ mod direction {
     const ROWS: &[&[&str]] = &[
         &["main"],
         &["app", "cli"],
+        &["banner"],
         &["server"],
         &["http"],
         &["nova"],
