@@ -12,7 +12,7 @@ use super::chance::Chance;
 use super::history::{Change, History, Image, Made, View};
 use crate::gateway::Gateway;
 use crate::raw::Answer;
-use crate::stack::call;
+use crate::raw::call;
 
 const IMAGES: usize = 12;
 const OWNERS: [&str; 3] = ["demo", "alt", "third"];
