@@ -16,6 +16,19 @@ fn binary() -> Command {
     command
 }
 
+/// The binary, serving on a free port with these settings, and the lines it prints.
+fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + use<>) {
+    let mut command = binary();
+    command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
+    for (name, value) in settings {
+        command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let output = BufReader::new(running.0.stdout.take().unwrap());
+    (running, output.lines().map(Result::unwrap))
+}
+
 /// Kills and reaps a process.
 struct Running(Child);
 
@@ -58,14 +71,7 @@ fn quoted_words(line: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_requests_that_the_banner_suggests_work_as_printed() {
-    let mut command = binary();
-    command
-        .env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
-    let output = BufReader::new(running.0.stdout.take().unwrap());
-    let mut lines = output.lines().map(Result::unwrap);
+    let (mut running, mut lines) = serve(&[]);
     let ready = lines.next().unwrap();
     let base = ready.strip_prefix("listening on ").unwrap().to_owned();
     assert_eq!(lines.next().unwrap(), "Try it:");
@@ -92,6 +98,18 @@ async fn the_requests_that_the_banner_suggests_work_as_printed() {
     running.0.kill().unwrap();
     let rest: Vec<_> = lines.collect();
     assert!(rest.is_empty(), "more on standard output: {rest:?}");
+}
+
+#[rstest]
+#[case::passthrough(&[("AUTH__MODE", "passthrough"), ("GLANCE__ENDPOINTS", "http://127.0.0.1:1")])]
+#[case::keystone(&[("KEYSTONE__URL", "http://127.0.0.1:1")])]
+#[case::keystone_and_embedded(
+    &[("KEYSTONE__URL", "http://127.0.0.1:1"), ("GLANCE__MODE", "embedded")])]
+fn nothing_is_suggested_that_would_need_a_token(#[case] settings: &[(&str, &str)]) {
+    let (mut running, mut lines) = serve(settings);
+    assert!(lines.next().unwrap().starts_with("listening on http://"));
+    running.0.kill().unwrap();
+    assert_eq!(lines.next(), None);
 }
 
 #[rstest]

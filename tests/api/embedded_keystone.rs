@@ -20,6 +20,9 @@ async fn start() -> (StandIn, Gateway) {
     limited["application_credential"] = json!({"id": "c", "name": "c", "access_rules": [
         {"id": "r", "service": "compute", "method": "GET", "path": "/v2.1/images/**"},
     ]});
+    let mut system = unscoped("u4");
+    system["system"] = json!({"all": true});
+    system["roles"] = json!([{"id": "r", "name": "admin"}]);
     let tokens = HashMap::from([
         ("owner".to_owned(), scoped("u1", DEFAULT_PROJECT, &member)),
         (
@@ -28,6 +31,7 @@ async fn start() -> (StandIn, Gateway) {
         ),
         ("stranger".to_owned(), scoped("u3", "other", &member)),
         ("admin".to_owned(), scoped("u4", "other", &["Admin"])),
+        ("system".to_owned(), system),
         ("unscoped".to_owned(), unscoped("u1")),
         ("limited".to_owned(), limited),
     ]);
@@ -69,6 +73,8 @@ async fn a_token_sees_what_its_project_and_roles_allow() {
         (None, 401, 401),
         (Some("unknown"), 401, 401),
         (Some("unscoped"), 403, 403),
+        // As a real Glance, whose policies are about projects.
+        (Some("system"), 404, 404),
         (Some("stranger"), 200, 404),
         (Some("reader"), 200, 200),
         (Some("owner"), 200, 200),
@@ -79,8 +85,10 @@ async fn a_token_sees_what_its_project_and_roles_allow() {
     }
     let list = send(&gateway, Some("stranger"), "GET", "/v2.1/images", None).json();
     assert_eq!(list["images"].as_array().unwrap().len(), 4, "{list}");
-    // Six tokens, each asked about once: the gateway and its Glance share what they know.
-    assert_eq!(keystone.validations().await, 6);
+    let list = send(&gateway, Some("system"), "GET", "/v2.1/images", None);
+    assert_eq!(list.status, 403, "{}", list.text());
+    // Seven tokens, each asked about once: the gateway and its Glance share what they know.
+    assert_eq!(keystone.validations().await, 7);
 }
 
 #[tokio::test]
