@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint stack stack-down bench
+.PHONY: run test lint reference stack stack-down bench
 
 STACK := python3 tests/openstack/stack.py
 # Real services for `make test`, apart from those that `make stack` leaves running.
@@ -22,6 +22,12 @@ test: lint ## everything, against real Keystone, Glance and Nova (installed on f
 	$(STACK) up --with-nova --dir $(TEST_STACK) >/dev/null; \
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json $(CARGO_TEST) --all-features; \
 	cargo test --doc
+
+reference: ## every recorded answer asked of Nova itself, without the gateway
+	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
+	$(STACK) up --with-nova --dir $(TEST_STACK) >/dev/null; \
+	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
+	cargo test --all-features --test openstack nova_itself
 
 stack: ## start real Keystone, Glance and Nova and leave them running
 	$(STACK) up --with-nova >/dev/null

@@ -43,7 +43,7 @@ enabled = true
 backend = dogpile.cache.memory
 """
 
-# A 4xx is all one gets from Nova's and Glance's middleware for a service token without the role.
+# As deployments do: a service token without the service role is refused.
 AUTHTOKEN = """\
 [keystone_authtoken]
 www_authenticate_uri = http://127.0.0.1:{ports[keystone]}
