@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 /// Deeper nesting than this is refused. Every level is read once more, so this bounds the time a
-/// hostile body takes; Python itself gives up at about a thousand.
-const MAX_DEPTH: usize = 128;
+/// hostile body takes; Python's own limit is about twice as much.
+const MAX_DEPTH: usize = 512;
 
 /// Python reads no integer of more digits.
 const MAX_DIGITS: usize = 4300;
