@@ -29,7 +29,8 @@ pub fn failure(ids: &Ids, error: &ApiError) {
     }
     let cause = match error {
         ApiError::Glance { error, .. } => error.to_string(),
-        other => format!("{other:?}"),
+        ApiError::Internal => "a task ended early".to_owned(),
+        other => other.fault().message,
     };
     tracing::warn!(
         request_id = ids.local(),

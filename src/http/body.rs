@@ -35,19 +35,14 @@ pub async fn read(mut payload: Payload, max: usize) -> Result<Bytes, ApiError> {
     Ok(body.freeze())
 }
 
-/// The content types Nova reads, and those it takes for none. It looks even where no body is read.
+/// The content types Nova reads, and those it takes for none. It looks even where no body is read,
+/// and at the very letters.
 pub fn check_content_type(request: &HttpRequest) -> Result<(), ApiError> {
     let Some(value) = request.headers().get(CONTENT_TYPE) else {
         return Ok(());
     };
     let text = String::from_utf8_lossy(value.as_bytes());
-    let media = text
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match media.as_str() {
+    match text.split(';').next().unwrap_or_default() {
         "" | "text/plain" | "application/json" | "application/vnd.openstack.compute+json" => Ok(()),
         _ => Err(ApiError::UnsupportedContentType),
     }
@@ -61,7 +56,9 @@ mod tests {
 
     #[rstest]
     #[case("application/json", true)]
-    #[case("APPLICATION/JSON; charset=latin-1", true)]
+    #[case("application/json; charset=latin-1", true)]
+    #[case("application/JSON", false)]
+    #[case("application/json ; charset=utf-8", false)]
     #[case("application/vnd.openstack.compute+json;version=2", true)]
     #[case("text/plain", true)]
     #[case("", true)]

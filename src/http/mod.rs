@@ -305,16 +305,18 @@ struct Work<'r> {
     version: Version,
 }
 
-/// A version document; Nova checks the query's encoding even here.
+/// A version document; Nova checks the content type and the query's encoding even here.
 fn document(request: &HttpRequest, status: StatusCode, body: String, heads: Heads) -> Outcome {
     let query = request.uri().query().unwrap_or_default();
-    match nova::query::check_utf8(query) {
+    let checked =
+        body::check_content_type(request).and_then(|()| Ok(nova::query::check_utf8(query)?));
+    match checked {
         Ok(()) => Outcome::document(
             status,
             body,
             heads,
             negotiate::success_type(request.headers()),
         ),
-        Err(error) => Outcome::fault(&error.into(), heads),
+        Err(error) => Outcome::fault(&error, heads),
     }
 }

@@ -110,14 +110,15 @@ pub enum Page {
 /// cannot be read counts as one for everything.
 #[must_use]
 pub fn page(headers: &HeaderMap) -> Page {
-    let Some(accept) = text(headers, ACCEPT).filter(|accept| !accept.trim().is_empty()) else {
+    let Some(value) = headers.get(ACCEPT) else {
         return Page::Plain;
     };
-    if ranges(accept).any(|range| !range.mask.contains('/')) {
+    let accept = value.to_str().unwrap_or("?").to_ascii_lowercase();
+    if !is_accept(&accept) {
         return Page::Html;
     }
     let quality = |media_type: &str| {
-        ranges(accept)
+        ranges(&accept)
             .filter(|range| !range.has_parameters && covers(range.mask, media_type))
             .min_by_key(|range| range.mask.matches('*').count())
             .and_then(|range| range.quality)
@@ -131,6 +132,37 @@ pub fn page(headers: &HeaderMap) -> Page {
     } else {
         Page::Plain
     }
+}
+
+/// Whether every entry is `type/subtype` and every weight a number from 0 to 1 as HTTP writes it.
+fn is_accept(accept: &str) -> bool {
+    let entries = accept.split(',').map(str::trim);
+    entries.filter(|entry| !entry.is_empty()).all(|entry| {
+        let mut parts = entry.split(';').map(str::trim);
+        let media_type = parts.next().and_then(|media| media.split_once('/'));
+        media_type.is_some_and(|(major, minor)| is_token(major) && is_token(minor))
+            && parts
+                .filter_map(|part| part.strip_prefix("q="))
+                .all(is_weight)
+    })
+}
+
+fn is_token(text: &str) -> bool {
+    let is_mark = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || is_mark(b))
+}
+
+fn is_weight(text: &str) -> bool {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let allowed = match whole {
+        "0" => b'0'..=b'9',
+        "1" => b'0'..=b'0',
+        _ => return false,
+    };
+    decimals.len() <= 3 && decimals.bytes().all(|b| allowed.contains(&b))
 }
 
 #[cfg(test)]
@@ -189,6 +221,13 @@ mod tests {
     #[case("text/html", Page::Html)]
     #[case("*/*", Page::Html)]
     #[case("garbage", Page::Html)]
+    #[case("a/b/c", Page::Html)]
+    #[case("application/json;q=x", Page::Html)]
+    #[case("application/json;q=1.5", Page::Html)]
+    #[case("application/json;q=0.0001", Page::Html)]
+    #[case(",", Page::Plain)]
+    #[case("APPLICATION/JSON", Page::Json)]
+    #[case("application/json;q=1.000", Page::Json)]
     #[case("application/json", Page::Json)]
     #[case("application/*", Page::Json)]
     #[case("application/json, */*;q=0.5", Page::Json)]

@@ -108,6 +108,7 @@ struct Errors {
     of_values: Vec<String>,
 }
 
+/// `/v2` takes keys that break the rule, but only where all of an object's keys do.
 fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
     let mut errors = Errors::default();
     let Json::Map(pairs) = map else {
@@ -136,17 +137,29 @@ fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
         .map(|(key, _)| key.as_str())
         .filter(|key| !is_key(key))
         .collect();
-    if api == Api::V21 && !strange.is_empty() {
-        strange.sort_unstable();
-        let quoted: Vec<_> = strange.iter().map(|key| repr_str(key)).collect();
-        let verb = if quoted.len() == 1 { "does" } else { "do" };
-        let complaint = format!(
-            "{} {verb} not match any of the regexes: {}",
-            quoted.join(", "),
-            repr_str(KEY_PATTERN)
-        );
-        errors.of_object.push(field(name, map, &complaint));
+    if strange.is_empty() || (api == Api::V2 && strange.len() == pairs.len()) {
+        return errors;
     }
+    strange.sort_unstable();
+    let quoted: Vec<_> = strange.iter().map(|key| repr_str(key)).collect();
+    let (quoted, one) = (quoted.join(", "), quoted.len() == 1);
+    let pattern = repr_str(KEY_PATTERN);
+    let complaint = match (api, one) {
+        (Api::V21, true) => format!("{quoted} does not match any of the regexes: {pattern}"),
+        (Api::V21, false) => format!("{quoted} do not match any of the regexes: {pattern}"),
+        (Api::V2, true) => {
+            format!("Additional properties are not allowed ({quoted} was unexpected)")
+        }
+        (Api::V2, false) => {
+            format!("Additional properties are not allowed ({quoted} were unexpected)")
+        }
+    };
+    let complaint = field(name, map, &complaint);
+    let before_it = match api {
+        Api::V21 => None,
+        Api::V2 => errors.of_values.first().cloned(),
+    };
+    errors.of_object.push(before_it.unwrap_or(complaint));
     errors
 }
 
@@ -294,15 +307,11 @@ mod tests {
             parse(br#"{"metadata": {"k/": 1, "n\u00fc": null, "t": true}, "x": 1}"#).unwrap();
         let refused = metadata(&json, Api::V2).unwrap_err().to_string();
         assert!(refused.contains("attribute t."), "{refused}");
-        let json = parse(br#"{"metadata": {"k/": 1.0, "/": null, "a": "v"}, "x": 1}"#).unwrap();
+        let json = parse(br#"{"metadata": {"k/": 1.0, "/": null}, "x": 1}"#).unwrap();
         let items = metadata(&json, Api::V2).unwrap().items;
         assert_eq!(
             items,
-            [
-                ("k/".into(), Some("1.0".into())),
-                ("/".into(), None),
-                ("a".into(), Some("v".into()))
-            ]
+            [("k/".into(), Some("1.0".into())), ("/".into(), None),]
         );
     }
 
@@ -310,6 +319,40 @@ mod tests {
     fn a_line_break_may_end_a_key() {
         let json = parse(b"{\"metadata\": {\"a\\n\": \"v\"}}").unwrap();
         assert!(metadata(&json, Api::V21).is_ok());
+    }
+
+    #[rstest]
+    #[case(
+        r#"{"a": "1", "ü": "x"}"#,
+        "{'a': '1', 'ü': 'x'}",
+        "('ü' was unexpected)"
+    )]
+    #[case(
+        r#"{"a": "1", "ü": "", "/": ""}"#,
+        "{'a': '1', 'ü': '', '/': ''}",
+        "('/', 'ü' were unexpected)"
+    )]
+    fn v2_takes_no_mixture_of_keys_that_keep_the_rule_and_break_it(
+        #[case] sent: &str,
+        #[case] value: &str,
+        #[case] complaint: &str,
+    ) {
+        let prefix = "Additional properties are not allowed";
+        for (name, refused) in [
+            (
+                "metadata",
+                metadata as fn(&Json, Api) -> Result<Metadata, BodyError>,
+            ),
+            ("meta", |json, api| item(json, "a", api)),
+        ] {
+            let json = parse(format!("{{\"{name}\": {sent}}}").as_bytes()).unwrap();
+            assert_eq!(
+                refused(&json, Api::V2).unwrap_err().to_string(),
+                format!(
+                    "Invalid input for field/attribute {name}. Value: {value}. {prefix} {complaint}"
+                )
+            );
+        }
     }
 
     proptest! {

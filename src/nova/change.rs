@@ -2,14 +2,13 @@
 
 use super::fault::ApiError;
 use crate::glance::{BASE_PROPERTIES, Image, Properties, is_null, plain};
-use std::borrow::Cow;
 
 /// Properties that Glance keeps for itself.
 const GLANCE_PREFIX: &str = "os_glance";
 /// Not in Glance's schema, yet not for clients: Glance acts on the one, and takes the other for the
 /// id of another image.
 const NOT_IN_SCHEMA: [&str; 2] = ["location", "image_id"];
-/// A value of `none` or nothing for these means that there is none.
+/// A value of `none` or nothing for these is not written: what the image has stays.
 const MACHINE_IMAGES: [&str; 2] = ["kernel_id", "ramdisk_id"];
 
 /// A change a client asks for. Keys are as sent.
@@ -52,10 +51,10 @@ impl Change {
             Self::Replace(items) => {
                 self.check_reserved(before)?;
                 check_quota(items.len(), quota)?;
-                // Glance's own stay, sent or not.
-                let kept = before
-                    .iter()
-                    .filter(|(name, _)| name.starts_with(GLANCE_PREFIX));
+                // Glance's own stay, sent or not; so does what is sent and not written.
+                let kept = before.iter().filter(|(name, _)| {
+                    name.starts_with(GLANCE_PREFIX) || is_sent_unwritten(name, items)
+                });
                 Ok(set(
                     kept.map(|(name, value)| (name.clone(), value.clone()))
                         .collect(),
@@ -94,21 +93,27 @@ fn delete(before: &Properties, key: &str) -> Result<Properties, ApiError> {
     Ok(after)
 }
 
-/// Glance strips keys, so they are compared stripped.
+/// Glance strips keys, so they are compared stripped; but only a key sent without blanks is left
+/// unwritten.
 fn set(mut properties: Properties, items: &[(String, Option<String>)]) -> Properties {
-    for (key, value) in items {
-        let key = key.trim();
-        if means_none(key, value.as_deref()) {
-            properties.remove(key);
-        } else {
-            properties.insert(key.to_owned(), value.clone());
-        }
+    let written = items
+        .iter()
+        .filter(|(key, value)| !is_unwritten(key, value.as_deref()));
+    for (key, value) in written {
+        properties.insert(key.trim().to_owned(), value.clone());
     }
     properties
 }
 
-fn means_none(key: &str, value: Option<&str>) -> bool {
-    let value = value.map(|value| Cow::from(value.trim().to_lowercase()));
+fn is_sent_unwritten(name: &str, items: &[(String, Option<String>)]) -> bool {
+    MACHINE_IMAGES.contains(&name)
+        && items
+            .iter()
+            .any(|(key, value)| key == name && is_unwritten(key, value.as_deref()))
+}
+
+fn is_unwritten(key: &str, value: Option<&str>) -> bool {
+    let value = value.map(|value| value.trim().to_lowercase());
     MACHINE_IMAGES.contains(&key) && matches!(value.as_deref(), Some("none" | ""))
 }
 
@@ -154,8 +159,12 @@ mod tests {
         &[("a", "2"), ("c", "3"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
     #[case(Change::Merge(items(&[(" a\n", "2")])),
         &[("a", "2"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
-    #[case(Change::Merge(items(&[("kernel_id", " None ")])),
-        &[("a", "1"), ("os_glance_import_task", "t")])]
+    #[case(Change::Merge(items(&[("kernel_id", " None ")])), BEFORE)]
+    #[case(Change::Merge(items(&[(" kernel_id", "none")])),
+        &[("a", "1"), ("kernel_id", "none"), ("os_glance_import_task", "t")])]
+    #[case(Change::Replace(items(&[("kernel_id", "")])),
+        &[("kernel_id", "k"), ("os_glance_import_task", "t")])]
+    #[case(Change::Replace(items(&[("ramdisk_id", "none")])), &[("os_glance_import_task", "t")])]
     #[case(Change::Merge(items(&[("ramdisk_id", "")])), BEFORE)]
     #[case(Change::Merge(items(&[("os_glance_import_task", "t")])), BEFORE)]
     #[case(Change::Replace(items(&[("z", "1")])), &[("os_glance_import_task", "t"), ("z", "1")])]
@@ -222,10 +231,13 @@ mod tests {
                 let touched = sent.iter().any(|(key, _)| key.trim() == name);
                 prop_assert!(touched || after.get(name) == Some(value));
             }
-            let last: Properties = sent.into_iter().map(|(k, v)| (k.trim().to_owned(), v)).collect();
-            for (name, value) in last {
-                let expected = (!means_none(&name, value.as_deref())).then_some(&value);
-                prop_assert_eq!(after.get(&name), expected);
+            let written: Properties = sent
+                .into_iter()
+                .filter(|(key, value)| !is_unwritten(key, value.as_deref()))
+                .map(|(key, value)| (key.trim().to_owned(), value))
+                .collect();
+            for (name, value) in written {
+                prop_assert_eq!(after.get(&name), Some(&value));
             }
         }
 

@@ -10,8 +10,12 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use thiserror::Error;
 
-/// Deeper nesting than this is refused; Python's own limit is about twice as much.
+/// Deeper nesting than this is refused. Every level is read once more, so this bounds the time a
+/// hostile body takes; Python's own limit is about twice as much.
 const MAX_DEPTH: usize = 512;
+
+/// Python reads no integer of more digits.
+const MAX_DIGITS: usize = 4300;
 
 /// Numbers no double can hold stand for Python's three words while the parser works.
 const WORDS: [(&str, &str, &str); 3] = [
@@ -70,6 +74,7 @@ impl Json {
                 .map(|(key, item)| Ok((key, Self::of_raw(item, depth)?)))
                 .collect::<Result<_, _>>()
                 .map(Self::Map),
+            Some(_) if is_too_long(text) => Err(NotJson),
             Some(_) => Ok(Self::Number(text.to_owned())),
             None => Err(NotJson),
         }
@@ -147,6 +152,10 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
+fn is_too_long(number: &str) -> bool {
+    number.trim_start_matches('-').len() > MAX_DIGITS && !number.contains(['.', 'e', 'E'])
+}
+
 fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, NotJson> {
     serde_json::from_str(text).map_err(|_| NotJson)
 }
@@ -197,7 +206,10 @@ fn without_words(text: &str) -> Cow<'_, str> {
             .find(|(word, _, _)| !in_string && rest.starts_with(word));
         let taken = match (word, character) {
             (Some((word, stand_in, _)), _) => {
+                // The blanks keep `-NaN`, `1NaN` and `NaN1` from becoming numbers.
+                out.push(' ');
                 out.push_str(stand_in);
+                out.push(' ');
                 rest = rest.get(word.len()..).unwrap_or_default();
                 continue;
             }
@@ -272,9 +284,20 @@ mod tests {
     #[case(b"{\"a\": \"\\ud800\"}")]
     #[case(b"{\"\\udc00\": 1}")]
     #[case(b"[NaNs]")]
+    #[case(b"[1NaN]")]
+    #[case(b"[NaN1]")]
+    #[case(b"[-NaN]")]
+    #[case(b"[NaN.5]")]
     #[case(b"\xff\xfe[\0]\0")]
     fn what_is_no_json_is_refused(#[case] body: &[u8]) {
         assert_eq!(Json::parse(body), Err(NotJson));
+    }
+
+    #[test]
+    fn an_integer_has_a_bound() {
+        let integer = |digits: usize| format!("-{}", "1".repeat(digits));
+        assert!(Json::parse(integer(MAX_DIGITS).as_bytes()).is_ok());
+        assert!(Json::parse(integer(MAX_DIGITS + 1).as_bytes()).is_err());
     }
 
     #[test]

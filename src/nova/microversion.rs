@@ -141,12 +141,11 @@ fn last_entry<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     )
 }
 
-/// Repeated headers count as one list, in order.
+/// Repeated headers count as one list, in order. Bytes beyond ASCII are Latin-1, as in Nova.
 fn entries<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    let first = String::from_utf8_lossy(values.next()?).into_owned();
-    Some(values.fold(first, |all, value| {
-        all + "," + &String::from_utf8_lossy(value)
-    }))
+    let latin_1 = |value: &[u8]| value.iter().copied().map(char::from).collect::<String>();
+    let first = latin_1(values.next()?);
+    Some(values.fold(first, |all, value| all + "," + &latin_1(value)))
 }
 
 #[cfg(test)]
@@ -200,6 +199,16 @@ mod tests {
         #[case] settled: Negotiation,
     ) {
         assert_eq!(settle(generic, legacy), settled);
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_latin_1() {
+        let settled = negotiate(
+            [b"compute\xa02.\xe9".as_slice()].into_iter(),
+            [].into_iter(),
+            MAX,
+        );
+        assert_eq!(settled, Negotiation::Malformed("2.é".into()));
     }
 
     #[rstest]

@@ -76,7 +76,7 @@ pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
     };
     let images = ImageQuery {
         filters: filters(&pairs),
-        limit: last("limit").map(|digits| digits.parse().unwrap_or(u64::MAX)),
+        limit: last("limit").map(|value| digits(value).parse().unwrap_or(u64::MAX)),
         marker: last("marker")
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
@@ -89,12 +89,18 @@ pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
     })
 }
 
+/// `^[0-9]*$` as Python matches it: a line break may stand at the end.
+fn digits(value: &str) -> &str {
+    value.strip_suffix('\n').unwrap_or(value)
+}
+
 fn check_number(name: &'static str, value: &str) -> Result<(), QueryError> {
+    let digits = digits(value);
     let rule = if value.is_empty() {
         format!("{} should be non-empty", repr_str(value))
-    } else if !value.bytes().all(|b| b.is_ascii_digit()) {
+    } else if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         format!("{} does not match '^[0-9]*$'", repr_str(value))
-    } else if value.bytes().all(|b| b == b'0') {
+    } else if digits.bytes().all(|b| b == b'0') {
         "0 is less than the minimum of 1".to_owned()
     } else {
         return Ok(());
@@ -308,6 +314,12 @@ mod tests {
             list.images.filters.get("name").map(String::as_str),
             Some("x")
         );
+    }
+
+    #[test]
+    fn a_line_break_may_end_a_number() {
+        assert_eq!(parse_list("limit=2%0A").unwrap().images.limit, Some(2));
+        assert!(parse_list("limit=2%0A%0A").is_err());
     }
 
     #[rstest]

@@ -110,7 +110,8 @@ pub enum Route<'p> {
     Version(Api),
     /// `OPTIONS` on anything else: an empty 200. No token.
     Options,
-    /// Any other first segment: 300 with the versions to choose from; the path, decoded.
+    /// Any other first segment: 300 with the versions to choose from; the path, decoded, with
+    /// single slashes and none at its end.
     Choices(String),
     /// A path outside `server.path_prefix`.
     Outside,
@@ -161,7 +162,7 @@ pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
         "v2.1" => Api::V21,
         "v2" => Api::V2,
         _ if method == "OPTIONS" => return Route::Options,
-        _ => return Route::Choices(decode(path).into_owned()),
+        _ => return Route::Choices(decode(&format!("/{}", segments.join("/"))).into_owned()),
     };
     if rest.is_empty() {
         return Route::Version(api);
@@ -187,8 +188,8 @@ fn below<'p>(
         _ => (None, segments),
     };
     let target = match (rest.is_empty(), trailing_slash) {
-        (true, true) => Target::Version,
-        (true, false) | (false, true) => Target::NotFound,
+        (true, true) if method == "GET" => Target::Version,
+        (true, _) | (false, true) => Target::NotFound,
         (false, false) => TABLE
             .iter()
             .find_map(|entry| entry.matches(method, rest))
@@ -199,7 +200,7 @@ fn below<'p>(
 
 /// What Nova's routes take for a project id; anything else in that place is no route.
 fn is_project(segment: &str) -> bool {
-    segment
+    decode(segment)
         .bytes()
         .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
@@ -272,12 +273,18 @@ mod tests {
     #[case("DELETE", "/images/x/metadata/k", Action::DeleteMetadataItem)]
     #[case("GET", "//images//x///metadata", Action::ListMetadata)]
     #[case("GET", "/%69mages", Action::ListImages)]
-    fn every_operation_has_its_path_under_all_four_prefixes(
+    fn every_operation_has_its_path_under_all_prefixes(
         #[case] method: &str,
         #[case] path: &str,
         #[case] expected: Action,
     ) {
-        for prefix in ["/v2.1", "/v2", "/v2.1/0123456789abcdef", "/v2/a-b"] {
+        for prefix in [
+            "/v2.1",
+            "/v2",
+            "/v2.1/0123456789abcdef",
+            "/v2/a-b",
+            "/v2.1/%61",
+        ] {
             assert_eq!(
                 action(method, &format!("{prefix}{path}")),
                 Some(expected),
@@ -297,6 +304,9 @@ mod tests {
     #[case("GET", "/v2.1/ABC/images")]
     #[case("GET", "/v2.1/abc")]
     #[case("GET", "/v2.1/abc/abc/images")]
+    #[case("GET", "/v2.1/%67/images")]
+    #[case("POST", "/v2.1/abc/")]
+    #[case("HEAD", "/v2.1/abc/")]
     #[case("HEAD", "/v2.1/images")]
     #[case("PATCH", "/v2.1/images")]
     #[case("DELETE", "/v2.1/images")]
@@ -325,6 +335,7 @@ mod tests {
     #[case("OPTIONS", "/v3", Route::Options)]
     #[case("GET", "/v2.10/images", Route::Choices("/v2.10/images".into()))]
     #[case("GET", "/images", Route::Choices("/images".into()))]
+    #[case("GET", "//v3//a/", Route::Choices("/v3/a".into()))]
     fn the_top_level_needs_no_token(
         #[case] method: &str,
         #[case] path: &str,
