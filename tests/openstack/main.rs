@@ -7,6 +7,8 @@ mod glance_contract;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod recorded;
@@ -16,5 +18,7 @@ mod replay;
 mod services;
 #[cfg(test)]
 mod stack;
+#[cfg(test)]
+mod stub;
 #[cfg(test)]
 mod wall;
