@@ -1,5 +1,6 @@
 //! The only place where the parts are wired together.
 
+use crate::admin::Admin;
 use crate::config::{AuthMode, GlanceMode, Settings};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{Call, Endpoint, Glance};
@@ -42,13 +43,19 @@ pub struct App {
     upstream: tokio::runtime::Runtime,
     /// The Glance inside this process, where the settings want one.
     embedded: Option<EmbeddedGlance>,
+    /// The operator's port, where the settings want one.
+    admin: Option<Admin>,
 }
 
 impl App {
-    /// Builds everything and binds the listener. `settings` come from [`crate::config::load`].
+    /// Builds everything and binds the listeners, inside an actix system. `settings` come from
+    /// [`crate::config::load`].
     pub fn build(settings: &Settings) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
+        if settings.cache.enabled {
+            tracing::warn!("cache.enabled has no effect yet: this version keeps no answers");
+        }
         let embedded = match settings.glance.mode {
             Some(GlanceMode::Embedded) => Some(EmbeddedGlance::start(&settings.embedded)?),
             Some(GlanceMode::External) | None => None,
@@ -58,10 +65,12 @@ impl App {
             None => settings.glance.endpoints.first().map(Endpoint::new),
         };
         let server = Server::bind(front(settings, spawner, endpoint)?)?;
+        let admin = settings.admin.listen.map(Admin::start).transpose()?;
         Ok(Self {
             server,
             upstream,
             embedded,
+            admin,
         })
     }
 
@@ -79,6 +88,9 @@ impl App {
         ready: impl FnOnce(SocketAddr),
     ) -> std::io::Result<()> {
         let served = self.server.run(stop, ready).await;
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
         if let Some(glance) = self.embedded {
             glance.stop(false).await;
         }

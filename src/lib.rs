@@ -1,16 +1,17 @@
 //! A gateway that gives legacy compute clients back the image API that Nova took away.
 //!
-//! A request comes in through [`server`], passes [`http`] (ids, token, microversion, route), is
-//! answered by [`nova`] with the help of [`glance`], and leaves as Nova would have answered it.
+//! A request comes in through [`server`], passes [`http`] (ids, token, route, microversion, body),
+//! is answered by [`nova`] with the help of [`glance`], and leaves as Nova would have answered it.
 //! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`app`]
-//! puts the parts together from [`config`].
+//! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] is the Glance.
 //!
-//! Modules use only what stands below them:
+//! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
 //! ```
 
+pub mod admin;
 pub mod app;
 pub mod cache;
 pub mod cli;
@@ -23,3 +24,86 @@ pub mod nova;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
+
+#[cfg(test)]
+mod direction {
+    //! Nothing flows back: a module uses only modules that stand below it.
+
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// Top to bottom; modules of one row do not know each other.
+    const ROWS: &[&[&str]] = &[
+        &["main"],
+        &["app", "cli"],
+        &["admin"],
+        &["server"],
+        &["http"],
+        &["nova"],
+        &["cache"],
+        &["glance", "keystone", "embedded"],
+        &["upstream"],
+        &["telemetry"],
+        &["config"],
+    ];
+
+    fn row(module: &str) -> usize {
+        ROWS.iter()
+            .position(|row| row.contains(&module))
+            .unwrap_or_else(|| panic!("module {module} has no row; where does it stand?"))
+    }
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The modules that a text names by `crate::…`, or `nova_image_proxy::…` in `main`.
+    fn named(text: &str) -> Vec<String> {
+        ["crate::", "nova_image_proxy::"]
+            .iter()
+            .flat_map(|root| text.split(root).skip(1))
+            .map(|rest| {
+                rest.chars()
+                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                    .collect::<String>()
+            })
+            .filter(|name| !name.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn no_module_uses_one_above_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        assert!(files.len() > 50, "the sources were not found");
+        let mut wrong = Vec::new();
+        for file in files {
+            let path = file.strip_prefix(&root).unwrap();
+            let first = path
+                .components()
+                .next()
+                .unwrap()
+                .as_os_str()
+                .to_str()
+                .unwrap();
+            let own = first.trim_end_matches(".rs");
+            if own == "lib" {
+                continue;
+            }
+            for other in named(&fs::read_to_string(&file).unwrap()) {
+                if other != own && row(&other) <= row(own) {
+                    wrong.push(format!("{} uses {other}", path.display()));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}

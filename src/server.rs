@@ -17,10 +17,23 @@ const BACKLOG: i32 = 1024;
 
 /// The listener cannot be had.
 #[derive(Debug, Error)]
-#[error("server.listen: cannot listen on {address}: {source}")]
+#[error("{key}: cannot listen on {address}: {source}")]
 pub struct ServerError {
+    key: &'static str,
     address: SocketAddr,
     source: io::Error,
+}
+
+impl ServerError {
+    /// `key` is the setting that names the address.
+    #[must_use]
+    pub fn new(key: &'static str, address: SocketAddr, source: io::Error) -> Self {
+        Self {
+            key,
+            address,
+            source,
+        }
+    }
 }
 
 /// A bound listener with everything to answer requests.
@@ -34,10 +47,7 @@ impl Server {
     /// Binds `server.listen`.
     pub fn bind(front: Front) -> Result<Self, ServerError> {
         let wanted = front.server.listen;
-        let failed = |source| ServerError {
-            address: wanted,
-            source,
-        };
+        let failed = |source| ServerError::new("server.listen", wanted, source);
         let listener = listen(wanted).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
@@ -94,7 +104,8 @@ impl Server {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket that listens on `address`, also right after another process did.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

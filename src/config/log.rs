@@ -50,7 +50,7 @@ impl Log {
             Err(_) => vec![Problem::new(
                 "log.level",
                 "must be error, warn, info, debug, trace or off, or a list such as \
-                 `info,nova_image_proxy::glance=debug`",
+                 `info,hyper=debug`",
             )],
         }
     }

@@ -120,3 +120,31 @@ fn embedded_by_name_goes_with_keystone() {
     ]);
     assert_eq!(settings.glance.mode, Some(GlanceMode::Embedded));
 }
+
+/// Every key of every section, with its default: what is in force with no settings at all is what
+/// the example file says, so neither can change alone.
+#[test]
+fn the_example_file_says_what_the_defaults_are() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
+    let written = load(Some(&example), Vec::new()).unwrap();
+    assert_eq!(
+        serde_json::to_value(written).unwrap(),
+        serde_json::to_value(loaded(&[])).unwrap()
+    );
+    let text = std::fs::read_to_string(example).unwrap();
+    let defaults = serde_json::to_value(loaded(&[])).unwrap();
+    for (section, keys) in defaults.as_object().unwrap() {
+        assert!(text.contains(&format!("[{section}]")), "{section}");
+        for key in keys.as_object().unwrap().keys() {
+            let named =
+                text.contains(&format!("\n{key} = ")) || text.contains(&format!("# {key} = "));
+            assert!(
+                named || key.ends_with("_domain_id") || SECRETS.contains(&key.as_str()),
+                "{key}"
+            );
+        }
+    }
+}
+
+/// Shown in the example by their `_file` twins.
+const SECRETS: [&str; 2] = ["password", "application_credential_secret"];

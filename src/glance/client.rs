@@ -370,10 +370,21 @@ mod tests {
 
     #[tokio::test]
     async fn n_images_cost_one_call_for_each_full_page_and_one_more() {
-        for (total, calls) in [(0, 1), (9, 1), (10, 2), (11, 2), (25, 3)] {
+        let small = [(0, 1), (9, 1), (10, 2), (11, 2), (25, 3)];
+        let real = [(0, 1), (999, 1), (1000, 2), (1001, 2)];
+        let sizes = small
+            .map(|case| (10, case))
+            .into_iter()
+            .chain(real.map(|case| (1000, case)));
+        for (page_size, (total, calls)) in sizes {
+            let call = Call {
+                page_size,
+                max_images: 5000,
+                ..CALL
+            };
             let server = paged(total).await;
             assert_eq!(
-                ids(&server, CALL, ImageQuery::default())
+                ids(&server, call, ImageQuery::default())
                     .await
                     .unwrap()
                     .len(),

@@ -65,9 +65,7 @@ pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -
     let started = Instant::now();
     let ids = Ids::of(&request);
     let deadline = started + front.server.request_timeout;
-    let outcome = timeout_at(deadline, front.route(&request, payload, &ids, deadline))
-        .await
-        .unwrap_or_else(|_| Outcome::fault(&ApiError::Timeout, Heads::Ids));
+    let outcome = front.route(&request, payload, &ids, deadline).await;
     if let Some(error) = outcome.error() {
         access_log::failure(&ids, error);
     }
@@ -141,7 +139,8 @@ impl Front {
         if let Err(error) = body::check_announced(request, self.server.max_body) {
             return Outcome::fault(&error, Heads::Ids);
         }
-        let session = match self.auth.session(request, &self.spawner, ids).await {
+        let session = timeout_at(deadline, self.auth.session(request, &self.spawner, ids)).await;
+        let session = match session.unwrap_or(Err(ApiError::Timeout)) {
             Ok(session) => session,
             Err(error) => return Outcome::fault(&error, Heads::Ids),
         };
@@ -163,7 +162,8 @@ impl Front {
             session,
             version,
         };
-        match self.operate(work, place.api, project, operation).await {
+        let answer = timeout_at(deadline, self.operate(work, place.api, project, operation)).await;
+        match answer.unwrap_or(Err(ApiError::Timeout)) {
             Ok(answer) => {
                 Outcome::answer(answer, heads, negotiate::success_type(request.headers()))
             }

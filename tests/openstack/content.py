@@ -9,6 +9,7 @@ import json
 import sqlite3
 import struct
 import uuid
+from pathlib import Path
 
 from installation import PASSWORD
 from web import call
@@ -96,142 +97,13 @@ def qcow2():
     return header.ljust(0x40000, b"\0")
 
 
-RAW = bytes(range(256)) * 16
-DEVICES = json.dumps(
-    [
-        {
-            "device_name": "/dev/vda",
-            "boot_index": 0,
-            "source_type": "snapshot",
-            "destination_type": "volume",
-            "snapshot_id": "11111111-2222-4333-8444-555555555555",
-            "volume_size": 1,
-            "delete_on_termination": False,
-            "image_id": None,
-        }
-    ]
-)
-MAPPINGS = json.dumps(
-    [{"virtual": "ami", "device": "vda"}, {"virtual": "root", "device": "/dev/vda"}]
-)
-BARE = {"container_format": "bare", "disk_format": "raw"}
+DATA = {None: None, "raw": bytes(range(256)) * 16, "qcow2": qcow2()}
+SEEDS = Path(__file__).resolve().parent.parent / "fixtures" / "seed_images.json"
 
 # (user, fields, data, what happens once it is uploaded), numbered from 1
 IMAGES = [
-    (
-        "admin",
-        {
-            **BARE,
-            "name": "pub-cirros",
-            "disk_format": "qcow2",
-            "visibility": "public",
-            "min_ram": 64,
-            "min_disk": 1,
-            "os_distro": "cirros",
-            "os_type": "linux",
-            "architecture": "x86_64",
-            "hw_disk_bus": "virtio",
-        },
-        qcow2(),
-        None,
-    ),
-    (
-        "admin",
-        {**BARE, "name": "pub-protected", "visibility": "public", "protected": True, "min_ram": 512},
-        RAW,
-        None,
-    ),
-    ("admin", {**BARE, "name": "pub-hidden", "visibility": "public", "os_hidden": True}, RAW, None),
-    ("admin", {**BARE, "name": "pub-deactivated", "visibility": "public"}, RAW, "deactivate"),
-    (
-        "admin",
-        {
-            **BARE,
-            "name": "pub-tagged",
-            "visibility": "public",
-            "tags": ["lts", "ubuntu", "tag with space"],
-            "foo": "bar",
-        },
-        RAW,
-        None,
-    ),
-    (
-        "demo",
-        {
-            "name": "demo-ami",
-            "container_format": "ami",
-            "disk_format": "ami",
-            "visibility": "private",
-            "kernel_id": "aaaaaaaa-0000-4000-8000-000000000001",
-            "ramdisk_id": "aaaaaaaa-0000-4000-8000-000000000002",
-            "foo": "bar",
-            "min_disk": 10,
-        },
-        RAW,
-        None,
-    ),
-    (
-        "demo",
-        {
-            **BARE,
-            "name": "demo-snap-auto",
-            "visibility": "private",
-            "instance_uuid": "8c5ff1b3-7f39-4a05-a5d0-3b1b6a4c1a01",
-            "image_type": "snapshot",
-            "auto_disk_config": "True",
-            "os_require_quiesce": "yes",
-            "base_image_ref": seed_id(1),
-            "user_id": "demo-user",
-            "owner_id": "demo-project",
-            "image_location": "snapshot",
-            "image_state": "available",
-            "block_device_mapping": DEVICES,
-            "bdm_v2": "True",
-            "root_device_name": "/dev/vda",
-        },
-        RAW,
-        None,
-    ),
-    (
-        "demo",
-        {
-            **BARE,
-            "name": "demo-snap-manual",
-            "visibility": "private",
-            "instance_uuid": "8c5ff1b3-7f39-4a05-a5d0-3b1b6a4c1a02",
-            "image_type": "snapshot",
-            "auto_disk_config": "Disabled",
-            "mappings": MAPPINGS,
-            "min_ram": 256,
-            "min_disk": 2,
-        },
-        RAW,
-        None,
-    ),
-    ("demo", {**BARE, "name": "demo-queued", "visibility": "private"}, None, None),
-    ("demo", {**BARE, "name": "demo-shared", "visibility": "shared"}, RAW, "share with alt"),
-    ("demo", {**BARE, "name": "demo-community", "visibility": "community", "foo": "baz"}, RAW, None),
-    (
-        "demo",
-        {
-            **BARE,
-            "name": "demo-ünïcödé-映像",
-            "visibility": "private",
-            "description": 'naïve 映像 "q" \\ <b>&',
-            "key with spaces": "v 1",
-            "ns:key": "v:2",
-            "dotted.key": "v.3",
-            "Upper": "Case",
-            "empty": "",
-        },
-        RAW,
-        None,
-    ),
-    ("demo", {**BARE, "name": "demo-protected", "visibility": "private", "protected": True}, RAW, None),
-    ("demo", {"visibility": "private"}, None, None),
-    ("alt", {**BARE, "name": "alt-private", "visibility": "private"}, RAW, None),
-    ("alt", {**BARE, "name": "alt-shared-pending", "visibility": "shared"}, RAW, "offer to demo"),
-    ("alt", {**BARE, "name": "alt-community", "visibility": "community"}, RAW, None),
+    (seed["user"], seed["fields"], DATA[seed["data"]], seed["then"])
+    for seed in json.loads(SEEDS.read_text(encoding="utf-8"))
 ]
 
 

@@ -20,8 +20,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts `nova-image-proxy serve` with Keystone authentication, no cache, and free ports.
-    /// `settings` are more environment variables without their prefix: `("CACHE__ENABLED", "true")`.
+    /// Starts `nova-image-proxy serve` with Keystone authentication and free ports.
+    /// `settings` are more environment variables without their prefix: `("NOVA__MAX_LIMIT", "5")`.
     ///
     /// # Panics
     /// It does not say `listening on` in time; its output is in the message.
@@ -39,7 +39,6 @@ impl Gateway {
             ("KEYSTONE__URL", stack.identity()),
             ("KEYSTONE__PUBLIC_URL", stack.identity_public()),
             ("GLANCE__ENDPOINTS", stack.image()),
-            ("CACHE__ENABLED", "false"),
         ];
         for (name, value) in usual.iter().chain(settings) {
             command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);

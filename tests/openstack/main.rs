@@ -22,3 +22,5 @@ mod stack;
 mod stub;
 #[cfg(test)]
 mod wall;
+#[cfg(test)]
+mod writers;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// The content type of a Glance v2 image change.
+pub const IMAGE_PATCH: &str = "application/openstack-images-v2.1-json-patch";
+
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What goes on the wire. `Host`, `Content-Length` and `Connection: close` are added where absent.
@@ -59,6 +62,30 @@ pub fn send(base: &str, request: &Request) -> io::Result<Answer> {
     // A server may answer, and close, before it has read all of a body.
     let _unread = (&stream).write_all(&encode(host, request));
     receive(&mut BufReader::new(stream), request.method == "HEAD")
+}
+
+/// One request with a body, to an absolute URL.
+pub fn call(method: &str, url: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Answer {
+    let (base, path) = split(url);
+    let mut headers = vec![("Content-Type", kind)];
+    headers.extend(token.map(|token| ("X-Auth-Token", token)));
+    let request = Request {
+        method,
+        path,
+        headers,
+        body: Some(body),
+    };
+    send(base, &request).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+/// `http://host:port` and the rest of an absolute URL.
+pub fn split(url: &str) -> (&str, &str) {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    url.split_at(
+        url[after_scheme..]
+            .find('/')
+            .map_or(url.len(), |at| after_scheme + at),
+    )
 }
 
 /// `host:port` of `http://host:port`.

@@ -154,6 +154,7 @@ class Stack:
             raise StackError(f"{name} never ran in {self.home}; use `stack.py up`")
         self.spawn(name, python)
         self.wait(name)
+        self.note_pids()
 
     def stop(self, name):
         """Stops a service and returns the process it was, None when it did not run."""
@@ -184,9 +185,13 @@ class Stack:
             "password": installation.PASSWORD,
             "region": "RegionOne",
             **content,
-            "pids": {name: process(self.services[name]) for name in self.running()},
         }
         write_whole(self.home / "stack.json", description)
+
+    def note_pids(self):
+        """Brings the processes named in the description up to date."""
+        pids = {name: process(self.services[name]) for name in self.running()}
+        write_whole(self.home / "stack.json", {**self.description(), "pids": pids})
 
     def description(self):
         path = self.home / "stack.json"
@@ -206,7 +211,7 @@ def uwsgi(name, python, port, options, **_):
     return [
         str(python.parent / "uwsgi"), *listen, "--master",
         "--processes", str(options["processes"]), "--threads", "1", "--enable-threads",
-        "--lazy-apps", "--need-app", "--die-on-term", "--thunder-lock",
+        "--lazy-apps", "--need-app", "--die-on-term", "--no-orphans", "--thunder-lock",
         "--buffer-size", "65535", "--listen", "100", "--post-buffering", "65536",
         "--http-timeout", "120", "--so-keepalive", "--disable-logging",
         "--virtualenv", str(installation.VENV), "--module", configs.SERVICES[name], "--pyargv", "",

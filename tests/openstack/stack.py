@@ -4,6 +4,7 @@
     stack.py install                    install the services from PyPI (once; about a minute)
     stack.py up [--with-nova]           start them, fill them, print and write DIR/stack.json
     stack.py stop glance                take one service away, for outage tests; `start glance` returns it
+    stack.py hints                      how to talk to them, and to a gateway in front of them
     stack.py token demo                 a token for a user (--project NAME, --unscoped)
     stack.py seed --bulk 10000          that many public images more; `--unbulk` removes them
     stack.py down [--wipe]              stop everything; --wipe also forgets the state
@@ -34,6 +35,7 @@ def up(args):
         projects = content.fill_identity(identity, stack.endpoints())
         content.seed_images(identity, stack.url("glance"), projects)
         stack.describe(projects)
+        stack.note_pids()
     print(json.dumps(stack.description(), indent=2))
 
 
@@ -77,6 +79,35 @@ def token(args):
     print(Identity(stack.url("keystone") + "/v3").token(args.user, project))
 
 
+HINTS = """\
+Keystone {identity}
+Glance   {image}
+users    {users} (password {password}, domain Default, region {region})
+
+The gateway in front of this Glance, and its answer:
+  NOVA_IMAGE_PROXY__SERVER__LISTEN=127.0.0.1:8774 \\
+  NOVA_IMAGE_PROXY__AUTH__MODE=keystone \\
+  NOVA_IMAGE_PROXY__KEYSTONE__URL={identity} \\
+  NOVA_IMAGE_PROXY__KEYSTONE__PUBLIC_URL={identity_public} \\
+  NOVA_IMAGE_PROXY__GLANCE__ENDPOINTS={image} \\
+  cargo run --release
+  token=$(python3 tests/openstack/stack.py token demo --dir {dir})
+  curl -s -H "X-Auth-Token: $token" http://127.0.0.1:8774/v2.1/images
+"""
+NOVA_HINTS = """
+Nova's own answer to the same:
+  curl -s -H "X-Auth-Token: $token" {compute}/v2.1/images
+"""
+
+
+def hints(args):
+    about = services.Stack(args.dir).description()
+    users = (name for name, user in about["users"].items() if user["project"] != "service")
+    print(HINTS.format(**{**about, "users": ", ".join(users)}), end="")
+    if about["compute"]:
+        print(NOVA_HINTS.format(**about), end="")
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -94,6 +125,7 @@ def parse(argv):
     sub.add_argument("--with-nova", action="store_true", help="start Nova's own API as well")
     sub.add_argument("--keepalive", action="store_true", help="let clients keep connections open")
     sub.add_argument("--processes", type=int, default=2, help="worker processes per service")
+    command("hints", hints)
     command("down", down).add_argument("--wipe", action="store_true", help="delete DIR as well")
     for name, run in (("stop", stop), ("start", start)):
         command(name, run).add_argument("service", choices=services.NAMES)

@@ -9,10 +9,7 @@ use std::sync::{LazyLock, Mutex};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::raw::{self, Answer, Request};
-
-/// The content type of a Glance v2 image change.
-pub const IMAGE_PATCH: &str = "application/openstack-images-v2.1-json-patch";
+use crate::raw::{self, Answer, IMAGE_PATCH, Request, call, split};
 
 /// What `stack.py` writes into `stack.json`.
 #[derive(Debug, Deserialize)]
@@ -255,27 +252,4 @@ impl Stack {
         let answer = self.glance("DELETE", "admin", &format!("/v2/images/{image}"), None);
         assert!(matches!(answer.status, 204 | 404), "{}", answer.text());
     }
-}
-
-/// One request with a body, to an absolute URL.
-pub fn call(method: &str, url: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Answer {
-    let (base, path) = split(url);
-    let mut headers = vec![("Content-Type", kind)];
-    headers.extend(token.map(|token| ("X-Auth-Token", token)));
-    let request = Request {
-        method,
-        path,
-        headers,
-        body: Some(body),
-    };
-    raw::send(base, &request).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
-}
-
-fn split(url: &str) -> (&str, &str) {
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    url.split_at(
-        url[after_scheme..]
-            .find('/')
-            .map_or(url.len(), |at| after_scheme + at),
-    )
 }

@@ -43,6 +43,10 @@ impl Meter {
     }
 
     fn virtual_size(&self, disk_format: Option<&str>) -> Option<i64> {
+        // Glance looks at data only when there is any.
+        if self.size == 0 {
+            return None;
+        }
         let bytes = match disk_format {
             Some("raw" | "iso" | "ami" | "ari" | "aki") => Some(self.size),
             Some("qcow2") if self.head.starts_with(b"QFI\xfb") => {

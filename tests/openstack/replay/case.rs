@@ -78,14 +78,6 @@ impl Case {
         }
     }
 
-    /// Whether the answer shows, or may show, images that the request does not name.
-    pub fn is_list(&self) -> bool {
-        matches!(
-            self.request.below_images().as_deref(),
-            Some([] | ["detail"])
-        )
-    }
-
     /// Whether this is one of the operations that change an image, successful or not.
     pub fn is_write(&self) -> bool {
         let below = self.request.below_images();

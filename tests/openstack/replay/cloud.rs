@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::case::{Case, Normal, Recorded};
 use super::normal::Placeholders;
-use crate::raw::{self, Request};
-use crate::stack::{IMAGE_PATCH, call};
+use crate::raw::{self, IMAGE_PATCH, Request, call};
 
 /// What Glance says of an image and no two runs have in common.
 const NOT_COMPARED: [&str; 12] = [
@@ -66,17 +65,14 @@ impl Cloud {
         let image = case
             .fresh_image
             .as_ref()
-            .map(|fields| self.fresh_image(fields));
-        let mut places = self.places.with(image.as_deref(), "img");
+            .map(|fields| FreshImage::create(self, fields));
+        let id = image.as_ref().map(|image| image.id.as_str());
+        let mut places = self.places.with(id, "img");
         for (name, id) in &self.projects {
             places.add(id, &format!("pid:{name}"));
         }
-        let answer = self.send(case, image.as_deref().unwrap_or("{img}"), &places);
-        let glance_after = image.map(|image| {
-            let after = places.value(&self.glance_after(&image));
-            self.remove(&image);
-            after
-        });
+        let answer = self.send(case, id.unwrap_or("{img}"), &places);
+        let glance_after = id.map(|id| places.value(&self.glance_after(id)));
         Recorded {
             answer,
             glance_after,
@@ -128,53 +124,6 @@ impl Cloud {
         }
     }
 
-    /// Creates the image a case works on: the usual one with `changes`, where null leaves a field out.
-    fn fresh_image(&self, changes: &Map<String, Value>) -> String {
-        let mut fields = json!({
-            "name": "fresh", "container_format": "bare", "disk_format": "raw",
-            "visibility": "private", "a": "1", "b": "2", "key with space": "sp", "ns:key": "co",
-        });
-        let fields = fields.as_object_mut().unwrap();
-        for (name, value) in changes {
-            match (name.as_str(), value) {
-                ("props", Value::Object(properties)) => fields.extend(properties.clone()),
-                (_, Value::Null) => drop(fields.remove(name)),
-                (name, _) if name.starts_with('_') => {}
-                (_, _) => drop(fields.insert(name.clone(), value.clone())),
-            }
-        }
-        let user = changes
-            .get("_user")
-            .and_then(Value::as_str)
-            .unwrap_or("demo");
-        let created = self.glance("POST", user, "", Some(&json!(fields)));
-        let image = created.1["id"].as_str().unwrap().to_owned();
-        if let Some(data) = changes.get("_data").and_then(Value::as_str) {
-            let url = format!("{}/v2/images/{image}/file", self.glance);
-            let token = Some(self.tokens[user].as_str());
-            let answer = call(
-                "PUT",
-                &url,
-                token,
-                "application/octet-stream",
-                data.as_bytes(),
-            );
-            assert_eq!(answer.status, 204, "{}", answer.text());
-        }
-        if changes.contains_key("_deactivate") {
-            self.glance(
-                "POST",
-                "admin",
-                &format!("/{image}/actions/deactivate"),
-                None,
-            );
-        }
-        if changes.contains_key("_deleted") {
-            self.remove(&image);
-        }
-        image
-    }
-
     fn glance_after(&self, image: &str) -> Value {
         let (status, mut record) = self.glance("GET", "admin", &format!("/{image}"), None);
         if status != 200 {
@@ -197,8 +146,20 @@ impl Cloud {
             self.glance("PATCH", "admin", &below, Some(&change));
         }
         if status == 200 {
-            self.glance("DELETE", "admin", &below, None);
+            self.delete(&below);
         }
+    }
+
+    /// Nova's `location` starts a task in Glance, which may hold the database at this moment.
+    fn delete(&self, below: &str) {
+        const TRIES: usize = 20;
+        let url = format!("{}/v2/images{below}", self.glance);
+        let token = Some(self.tokens["admin"].as_str());
+        let mut tries = (0..TRIES).map(|_| call("DELETE", &url, token, "application/json", b""));
+        assert!(
+            tries.any(|answer| matches!(answer.status, 204 | 404)),
+            "cannot delete {url}"
+        );
     }
 
     /// # Panics
@@ -243,5 +204,70 @@ impl Cloud {
             answer.status,
             serde_json::from_slice(&answer.body).unwrap_or(Value::Null),
         )
+    }
+}
+
+/// The image a case has to itself; it goes when the case is over, also when that panics.
+struct FreshImage<'a> {
+    cloud: &'a Cloud,
+    id: String,
+}
+
+impl<'a> FreshImage<'a> {
+    /// The usual image with `changes`, where null leaves a field out.
+    fn create(cloud: &'a Cloud, changes: &Map<String, Value>) -> Self {
+        let mut fields = json!({
+            "name": "fresh", "container_format": "bare", "disk_format": "raw",
+            "visibility": "private", "a": "1", "b": "2", "key with space": "sp", "ns:key": "co",
+        });
+        let map = fields.as_object_mut().unwrap();
+        for (name, value) in changes {
+            match (name.as_str(), value) {
+                ("props", Value::Object(properties)) => map.extend(properties.clone()),
+                (_, Value::Null) => drop(map.remove(name)),
+                (name, _) if name.starts_with('_') => {}
+                (_, _) => drop(map.insert(name.clone(), value.clone())),
+            }
+        }
+        let user = changes
+            .get("_user")
+            .and_then(Value::as_str)
+            .unwrap_or("demo");
+        let (_, created) = cloud.glance("POST", user, "", Some(&fields));
+        let image = Self {
+            cloud,
+            id: created["id"].as_str().unwrap().to_owned(),
+        };
+        image.advance(user, changes);
+        image
+    }
+
+    /// Brings the image to the state the case wants.
+    fn advance(&self, user: &str, changes: &Map<String, Value>) {
+        if let Some(data) = changes.get("_data").and_then(Value::as_str) {
+            let url = format!("{}/v2/images/{}/file", self.cloud.glance, self.id);
+            let token = Some(self.cloud.tokens[user].as_str());
+            let answer = call(
+                "PUT",
+                &url,
+                token,
+                "application/octet-stream",
+                data.as_bytes(),
+            );
+            assert_eq!(answer.status, 204, "{}", answer.text());
+        }
+        if changes.contains_key("_deactivate") {
+            let action = format!("/{}/actions/deactivate", self.id);
+            self.cloud.glance("POST", "admin", &action, None);
+        }
+        if changes.contains_key("_deleted") {
+            self.cloud.remove(&self.id);
+        }
+    }
+}
+
+impl Drop for FreshImage<'_> {
+    fn drop(&mut self) {
+        self.cloud.remove(&self.id);
     }
 }

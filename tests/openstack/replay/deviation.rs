@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::case::{Case, Normal, Recorded};
+use super::case::{Case, Recorded};
 
 /// All deliberate deviations.
 #[derive(Debug, Deserialize)]
@@ -35,8 +35,28 @@ struct Everywhere {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Group {
-    names: Vec<String>,
+    names: Names,
     expect: Expect,
+}
+
+/// The cases of a group; in the second form each with the text that `{}` stands for in its body.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Names {
+    Plain(Vec<String>),
+    Filled(BTreeMap<String, String>),
+}
+
+impl Names {
+    fn each(&self) -> Vec<(&str, &str)> {
+        match self {
+            Self::Plain(names) => names.iter().map(|name| (name.as_str(), "{}")).collect(),
+            Self::Filled(names) => names
+                .iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect(),
+        }
+    }
 }
 
 /// How an answer differs from the recorded one; what is not named stays as recorded.
@@ -50,10 +70,9 @@ struct Expect {
     #[serde(default)]
     headers: BTreeMap<String, Option<String>>,
     body: Option<Value>,
-    /// The body is the list of exactly these images, each as a recorded answer shows it.
-    images: Option<Vec<String>>,
-    /// The `next` link of that list.
-    next: Option<String>,
+    /// The body is the list of exactly these images in this order: an id stands for the image as a
+    /// recorded answer shows it, an object for itself.
+    images: Option<Vec<Value>>,
     /// A JSON merge patch of what Glance holds afterwards.
     glance_after: Option<Value>,
 }
@@ -87,11 +106,11 @@ impl Deviations {
                 "{id} names no case"
             );
             for group in &deviation.cases {
-                for name in &group.names {
-                    let case = cases.iter().find(|case| case.name == *name);
+                for (name, text) in group.names.each() {
+                    let case = cases.iter().find(|case| case.name == name);
                     let case = case.unwrap_or_else(|| panic!("{id}: there is no case {name}"));
                     assert!(seen.insert(name), "{id}: {name} is listed twice");
-                    let changed = group.expect.apply(case, &before);
+                    let changed = group.expect.apply(case, text, &before);
                     assert_ne!(
                         changed,
                         case.recorded(),
@@ -121,7 +140,7 @@ impl Everywhere {
 }
 
 impl Expect {
-    fn apply(&self, case: &Case, before: &BTreeMap<&str, Recorded>) -> Recorded {
+    fn apply(&self, case: &Case, text: &str, before: &BTreeMap<&str, Recorded>) -> Recorded {
         let mut result = before[case.name.as_str()].clone();
         if let Some(other) = &self.same_as {
             let other = before.get(other.as_str());
@@ -138,50 +157,51 @@ impl Expect {
         }
         result.answer.headers.sort();
         if let Some(body) = &self.body {
-            result.answer.body = body.clone();
+            let filled = body.to_string().replace("{}", text);
+            result.answer.body = serde_json::from_str(&filled).unwrap();
         }
         if let Some(images) = &self.images {
-            result.answer.body = self.list(case, images, before);
+            result.answer.body = list(case, images, before);
         }
         if let (Some(patch), Some(after)) = (&self.glance_after, &mut result.glance_after) {
             merge(after, patch);
         }
         result
     }
+}
 
-    /// The list in which each image looks as in the answer recorded for it.
-    fn list(&self, case: &Case, ids: &[String], before: &BTreeMap<&str, Recorded>) -> Value {
-        let detail = case.request.path.contains("/images/detail");
-        let images: Vec<_> = ids
-            .iter()
-            .map(|id| {
-                let image = recorded_image(id, before);
-                if detail { image } else { summary(&image) }
-            })
-            .collect();
-        match &self.next {
-            Some(next) => {
-                json!({"images": images, "images_links": [{"rel": "next", "href": next}]})
-            }
-            None => json!({"images": images}),
-        }
-    }
+fn list(case: &Case, images: &[Value], before: &BTreeMap<&str, Recorded>) -> Value {
+    let detail = case.request.path.contains("/images/detail");
+    let images = images.iter().map(|image| {
+        let image = image
+            .as_str()
+            .map_or_else(|| image.clone(), |id| recorded_image(id, before));
+        if detail { image } else { summary(&image) }
+    });
+    json!({"images": images.collect::<Vec<_>>()})
 }
 
 fn summary(image: &Value) -> Value {
     json!({"id": image["id"], "name": image["name"], "links": image["links"]})
 }
 
-/// An image as some recorded answer to `GET /v2.1/images/ID` shows it in full.
+/// An image as some recorded answer below `/v2.1` shows it in full, alone or in a list.
 fn recorded_image(id: &str, before: &BTreeMap<&str, Recorded>) -> Value {
-    let link = format!("{{{{base}}}}/v2.1/images/{id}");
-    let shown = |answer: &Normal| {
-        let image = answer.body.get("image")?;
-        (image["links"][0]["href"] == json!(link)).then(|| image.clone())
+    let link = json!(format!("{{{{base}}}}/v2.1/images/{id}"));
+    let shown = |body: &Value| {
+        let listed = body
+            .get("images")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let mut images = body.get("image").into_iter().chain(listed);
+        images
+            .find(|image| image.get("minRam").is_some() && image["links"][0]["href"] == link)
+            .cloned()
     };
-    before
-        .values()
-        .find_map(|recorded| shown(&recorded.answer))
+    let mut recorded = before.values();
+    recorded
+        .find_map(|recorded| shown(&recorded.answer.body))
         .unwrap_or_else(|| panic!("no recorded answer shows {id}"))
 }
 

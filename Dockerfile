@@ -1,0 +1,23 @@
+# Builds the gateway and puts it alone into a small image.
+FROM rust:1-slim-bookworm AS build
+# aws-lc is C, built with cmake; SQLite is C as well.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends cmake g++ make \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+RUN cargo build --release --locked --bin nova-image-proxy
+
+FROM debian:bookworm-slim
+# The trust store that TLS connections to Keystone and Glance are checked against.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --no-create-home gateway
+COPY --from=build /src/target/release/nova-image-proxy /usr/local/bin/
+USER gateway
+EXPOSE 8774
+# Needs at least NOVA_IMAGE_PROXY__SERVER__LISTEN=0.0.0.0:8774 and a Keystone; see the README.
+ENTRYPOINT ["nova-image-proxy"]
+CMD ["serve"]

@@ -1,0 +1,31 @@
+# The commands of this project. `make test` is what has to pass before a change is merged.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.PHONY: run test lint stack stack-down
+
+STACK := python3 tests/openstack/stack.py
+# Real services for `make test`, apart from those that `make stack` leaves running.
+TEST_STACK := $(CURDIR)/.cache/openstack/test
+# cargo-nextest where it is installed; the openstack tests take turns in either.
+CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo 'cargo nextest run' || echo 'cargo test --tests')
+
+run: ## start the gateway; settings as in config/gateway.toml or NOVA_IMAGE_PROXY__… variables
+	cargo run --release
+
+lint: ## formatting and every clippy lint
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+
+test: lint ## everything, against real Keystone, Glance and Nova (installed on first use, a minute)
+	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
+	$(STACK) up --with-nova --dir $(TEST_STACK) >/dev/null; \
+	OPENSTACK_STACK=$(TEST_STACK)/stack.json $(CARGO_TEST) --all-features; \
+	cargo test --doc
+
+stack: ## start real Keystone, Glance and Nova and leave them running
+	$(STACK) up --with-nova >/dev/null
+	@$(STACK) hints
+
+stack-down: ## stop what `make stack` started
+	$(STACK) down

@@ -1,0 +1,65 @@
+//! The gateway in this process, on a thread of its own, built as `main` builds it.
+
+use std::thread::JoinHandle;
+
+use nova_image_proxy::app::App;
+use nova_image_proxy::config;
+use tokio::sync::oneshot;
+
+/// A running gateway; it stops when this is dropped.
+pub struct Gateway {
+    base: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts one on a free port. `settings` are environment variables without their prefix, such
+    /// as `("AUTH__MODE", "none")`.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        let usual = [("SERVER__LISTEN", "127.0.0.1:0"), ("SERVER__WORKERS", "2")];
+        let environment = usual
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| (format!("NOVA_IMAGE_PROXY__{name}"), (*value).to_owned()));
+        let settings = config::load(None, environment).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, address) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async {
+                let app = App::build(&settings).unwrap();
+                let stop = async {
+                    // Sent or dropped, it is over.
+                    let _stopped = stopped.await;
+                };
+                app.run(stop, |address| ready.send(address).unwrap())
+                    .await
+                    .unwrap();
+            });
+        });
+        let address = address.recv().unwrap();
+        Self {
+            base: format!("http://{address}"),
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "the gateway panicked"
+            );
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Nova's recorded answers, asked for again from the gateway in front of the embedded Glance.
+//!
+//! Keystone is a stand-in that knows the tokens of the replay, so that what depends on tokens and
+//! projects is compared as well, and no case is left out. The same cases run against real services
+//! in `tests/openstack`.
+
+use std::collections::HashMap;
+
+use nova_image_proxy::config::embedded::Embedded;
+use nova_image_proxy::embedded::{EmbeddedGlance, Identity};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::gateway::Gateway;
+use crate::keystone::{StandIn, scoped, unscoped};
+use crate::raw::call;
+use crate::replay::{Case, Cloud, Deviations, cases, replay};
+
+/// Users with the project each works in.
+const USERS: [(&str, &str); 3] = [
+    ("admin", "0ad00000000000000000000000000001"),
+    ("demo", "0de00000000000000000000000000002"),
+    ("alt", "0a100000000000000000000000000003"),
+];
+
+fn project(user: &str) -> &'static str {
+    USERS.iter().find(|(name, _)| *name == user).unwrap().1
+}
+
+fn token(user: &str) -> String {
+    format!("gAAAAAB-token-of-{user}")
+}
+
+fn roles(user: &str) -> &'static [&'static str] {
+    match user {
+        "admin" => &["admin", "member", "reader"],
+        _ => &["member", "reader"],
+    }
+}
+
+/// The embedded Glance, Keystone's stand-in and the gateway, with the seeds in Glance.
+struct Place {
+    glance: EmbeddedGlance,
+    keystone: StandIn,
+    gateway: Gateway,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let mut glance = EmbeddedGlance::builder(Embedded {
+            database: None,
+            sample_images: false,
+        });
+        let mut known = HashMap::from([(token("unscoped"), unscoped("demo"))]);
+        for (user, project) in USERS {
+            let identity = Identity {
+                project: project.to_owned(),
+                user: user.to_owned(),
+                roles: roles(user).iter().map(|&role| role.to_owned()).collect(),
+            };
+            glance = glance.identity(token(user), identity);
+            known.insert(token(user), scoped(user, project, roles(user)));
+        }
+        let glance = glance.start().unwrap();
+        seed(&glance);
+        let keystone = StandIn::start(known).await;
+        let gateway = Gateway::start(&[
+            ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+            ("AUTH__MODE", "keystone"),
+            ("KEYSTONE__URL", &keystone.url()),
+            ("GLANCE__ENDPOINTS", glance.endpoint().as_str()),
+            ("CACHE__ENABLED", "false"),
+        ]);
+        Self {
+            glance,
+            keystone,
+            gateway,
+        }
+    }
+
+    fn cloud(&self) -> Cloud {
+        let names = ["admin", "demo", "alt", "unscoped"];
+        Cloud::new(
+            self.gateway.base(),
+            self.glance.endpoint().as_str().trim_end_matches('/'),
+            &self.keystone.url(),
+            names.map(|name| (name.to_owned(), token(name))).into(),
+            USERS
+                .map(|(user, project)| (user.to_owned(), project.to_owned()))
+                .into(),
+        )
+    }
+}
+
+/// One of `seed_images.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seed {
+    user: String,
+    fields: Map<String, Value>,
+    data: Option<String>,
+    then: Option<String>,
+}
+
+fn seed(glance: &EmbeddedGlance) {
+    let seeds: Vec<Seed> =
+        serde_json::from_str(include_str!("../fixtures/seed_images.json")).unwrap();
+    assert_eq!(seeds.len(), 17);
+    for (number, seed) in (1..).zip(seeds) {
+        let id = format!("{number:08}-5eed-4000-8000-{number:012}");
+        let send = |method: &str, user: &str, below: &str, kind: &str, body: &[u8]| {
+            let url = format!("{}v2/images{below}", glance.endpoint());
+            let answer = call(method, &url, Some(&token(user)), kind, body);
+            assert!(answer.status < 300, "{method} {url}: {}", answer.text());
+        };
+        let json = |method: &str, user: &str, below: &str, body: Value| {
+            send(
+                method,
+                user,
+                below,
+                "application/json",
+                body.to_string().as_bytes(),
+            );
+        };
+        let mut fields = seed.fields;
+        fields.insert("id".to_owned(), json!(id));
+        json("POST", &seed.user, "", Value::Object(fields));
+        if let Some(data) = seed.data.as_deref().map(data) {
+            let below = format!("/{id}/file");
+            send("PUT", &seed.user, &below, "application/octet-stream", &data);
+        }
+        let share_with = |other: &str| {
+            let member = json!({"member": project(other)});
+            json("POST", &seed.user, &format!("/{id}/members"), member);
+        };
+        match seed.then.as_deref() {
+            None => {}
+            Some("deactivate") => {
+                send(
+                    "POST",
+                    "admin",
+                    &format!("/{id}/actions/deactivate"),
+                    "",
+                    b"",
+                );
+            }
+            Some("share with alt") => {
+                share_with("alt");
+                let below = format!("/{id}/members/{}", project("alt"));
+                json("PUT", "alt", &below, json!({"status": "accepted"}));
+            }
+            Some("offer to demo") => share_with("demo"),
+            Some(other) => panic!("what is {other:?}?"),
+        }
+    }
+}
+
+/// As many bytes as were uploaded to the Glance of the recording.
+fn data(kind: &str) -> Vec<u8> {
+    match kind {
+        "raw" => vec![0; 4096],
+        "qcow2" => vec![0; 0x4_0000],
+        other => panic!("what is {other:?}?"),
+    }
+}
+
+async fn replay_on_the_embedded_glance(wanted: impl Fn(&Case) -> bool) {
+    let cases = cases();
+    assert_eq!(cases.len(), 1491, "a case of the recording is missing");
+    let expected = Deviations::load().expected(&cases);
+    let wanted: Vec<_> = cases.iter().filter(|case| wanted(case)).collect();
+    let place = Place::new().await;
+    replay(&place.cloud(), &wanted, &expected);
+}
+
+#[tokio::test]
+async fn every_recorded_read_is_answered_as_nova_did() {
+    replay_on_the_embedded_glance(|case| !case.is_write()).await;
+}
+
+#[tokio::test]
+async fn every_recorded_write_is_answered_as_nova_did_and_leaves_the_same_in_glance() {
+    replay_on_the_embedded_glance(Case::is_write).await;
+}
