@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::raw::Answer;
-use crate::stack::{IMAGE_PATCH, Stack, call};
+use crate::raw::{Answer, IMAGE_PATCH, call};
+use crate::stack::Stack;
 
 const TOKENS: usize = 4;
 const PASSWORD: &str = "a-password-of-the-wall";
