@@ -1,9 +1,13 @@
 //! Tests against real Keystone, Glance and Nova. `make test` starts them; see `tests/openstack/stack.py`.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;
+#[cfg(test)]
+mod guest;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
