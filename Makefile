@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint stack stack-down
+.PHONY: run test lint stack stack-down bench
 
 STACK := python3 tests/openstack/stack.py
 # Real services for `make test`, apart from those that `make stack` leaves running.
@@ -29,3 +29,7 @@ stack: ## start real Keystone, Glance and Nova and leave them running
 
 stack-down: ## stop what `make stack` started
 	$(STACK) down
+
+bench: ## the figures of docs/performance.md, with services of its own; some minutes
+	cargo build --release
+	python3 benches/long_list.py

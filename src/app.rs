@@ -1,17 +1,20 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::Admin;
+use crate::banner;
 use crate::config::{AuthMode, GlanceMode, Settings};
-use crate::embedded::{self, EmbeddedGlance};
+use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
 use crate::glance::{Call, Endpoint, Glance};
 use crate::http::Front;
 use crate::http::auth::{Authenticator, Mode};
-use crate::keystone::{Catalogs, Keystone, NewError};
+use crate::keystone::{self, Catalogs, Keystone, NewError, Token};
 use crate::nova::Service;
 use crate::nova::locks::WriteLocks;
 use crate::server::{Server, ServerError};
-use crate::upstream::runtime::{self, Spawner};
+use crate::upstream::runtime::{self, Spawner, TaskLost};
 use crate::upstream::{ClientSettings, client};
+use futures_util::FutureExt as _;
+use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
@@ -45,6 +48,7 @@ pub struct App {
     embedded: Option<EmbeddedGlance>,
     /// The operator's port, where the settings want one.
     admin: Option<Admin>,
+    banner: Option<String>,
 }
 
 impl App {
@@ -56,21 +60,32 @@ impl App {
         if settings.cache.enabled {
             tracing::warn!("cache.enabled has no effect yet: this version keeps no answers");
         }
+        let client = client(ClientSettings {
+            connect_timeout: settings.glance.connect_timeout,
+            ..ClientSettings::default()
+        })?;
+        let mode = mode(settings, &client)?;
         let embedded = match settings.glance.mode {
-            Some(GlanceMode::Embedded) => Some(EmbeddedGlance::start(&settings.embedded)?),
+            Some(GlanceMode::Embedded) => Some(start_embedded(settings, &mode, &spawner)?),
             Some(GlanceMode::External) | None => None,
         };
         let endpoint = match &embedded {
             Some(glance) => Some(Endpoint::new(glance.endpoint())),
             None => settings.glance.endpoints.first().map(Endpoint::new),
         };
-        let server = Server::bind(front(settings, spawner, endpoint)?)?;
+        let server = Server::bind(front(settings, mode, client, spawner, endpoint))?;
         let admin = settings.admin.listen.map(Admin::start).transpose()?;
+        let open = settings.auth.mode == Some(AuthMode::None);
+        let banner = embedded.as_ref().filter(|_| open).map(|glance| {
+            let prefix = &settings.server.path_prefix;
+            banner::text(server.address(), prefix, glance.sample_image())
+        });
         Ok(Self {
             server,
             upstream,
             embedded,
             admin,
+            banner,
         })
     }
 
@@ -78,6 +93,12 @@ impl App {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// What to try first, for a gateway that needs no cloud and no token.
+    #[must_use]
+    pub fn banner(&self) -> Option<&str> {
+        self.banner.as_deref()
     }
 
     /// Serves until `stop` is ready and the requests in flight are answered. `ready` is called
@@ -106,36 +127,86 @@ fn upstream_threads() -> usize {
         .clamp(2, 8)
 }
 
-fn front(
-    settings: &Settings,
-    spawner: Spawner,
-    endpoint: Option<Endpoint>,
-) -> Result<Front, StartError> {
-    let client = client(ClientSettings {
-        connect_timeout: settings.glance.connect_timeout,
-        ..ClientSettings::default()
-    })?;
-    let mode = match settings.auth.mode {
+fn mode(settings: &Settings, client: &reqwest::Client) -> Result<Mode, NewError> {
+    Ok(match settings.auth.mode {
         Some(AuthMode::Keystone) => {
-            let catalogs = if endpoint.is_some() {
+            let embedded = settings.glance.mode == Some(GlanceMode::Embedded);
+            let catalogs = if embedded || !settings.glance.endpoints.is_empty() {
                 Catalogs::NotWanted
             } else {
                 Catalogs::Wanted
             };
-            let keystone =
-                Keystone::new(&settings.keystone, &settings.auth, client.clone(), catalogs)?;
-            Mode::Keystone(keystone)
+            let (keystone, auth) = (&settings.keystone, &settings.auth);
+            Mode::Keystone(Keystone::new(keystone, auth, client.clone(), catalogs)?)
         }
         Some(AuthMode::Passthrough) => Mode::Passthrough,
         Some(AuthMode::None) | None => Mode::None,
+    })
+}
+
+/// The embedded Glance judges tokens itself, as any Glance does, and by the same Keystone.
+fn start_embedded(
+    settings: &Settings,
+    mode: &Mode,
+    spawner: &Spawner,
+) -> Result<EmbeddedGlance, embedded::StartError> {
+    let glance = EmbeddedGlance::builder(settings.embedded.clone());
+    match mode {
+        Mode::Keystone(keystone) => {
+            let (keystone, spawner) = (keystone.clone(), spawner.clone());
+            glance
+                .judge(move |token| judgement(token, &keystone, &spawner))
+                .start()
+        }
+        Mode::Passthrough | Mode::None => glance.start(),
+    }
+}
+
+fn judgement(token: &str, keystone: &Keystone, spawner: &Spawner) -> Judgement {
+    let (keystone, spawner) = (keystone.clone(), spawner.clone());
+    let token = SecretString::from(token);
+    let validation = async move { keystone.validate(token.expose_secret()).await };
+    let judgement = async move {
+        match spawner.run(validation).await {
+            Ok(Ok(token)) => caller(&token),
+            Ok(Err(keystone::Error::Refused)) => Err(NoIdentity::Refused),
+            Ok(Err(keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_)))
+            | Err(TaskLost) => Err(NoIdentity::Unavailable),
+        }
     };
+    judgement.boxed()
+}
+
+/// Who a token is for Glance. Its policies are about projects, so a token without one has no
+/// rights there; and the rules that limit a token to calls of the compute API allow none of Glance's.
+fn caller(token: &Token) -> Result<embedded::Identity, NoIdentity> {
+    if token.is_limited() {
+        return Err(NoIdentity::Refused);
+    }
+    let (project, roles) = token.identity().map_or(("", &[][..]), |identity| {
+        (identity.project_id(), identity.roles())
+    });
+    Ok(embedded::Identity {
+        project: project.to_owned(),
+        user: token.user_id().to_owned(),
+        roles: roles.iter().map(|role| role.to_lowercase()).collect(),
+    })
+}
+
+fn front(
+    settings: &Settings,
+    mode: Mode,
+    client: reqwest::Client,
+    spawner: Spawner,
+    endpoint: Option<Endpoint>,
+) -> Front {
     let call = Call {
         timeout: settings.glance.timeout,
         max_answer: settings.glance.max_answer,
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
-    Ok(Front {
+    Front {
         auth: Authenticator::new(mode, endpoint, settings.keystone.authenticate_uri()),
         service: Arc::new(Service {
             locks: WriteLocks::default(),
@@ -145,5 +216,5 @@ fn front(
         access_log: settings.log.access,
         server: settings.server.clone(),
         spawner,
-    })
+    }
 }

@@ -8,11 +8,12 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin, banner ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
 //! ```
 
 pub mod admin;
 pub mod app;
+pub mod banner;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -36,7 +37,7 @@ mod direction {
     const ROWS: &[&[&str]] = &[
         &["main"],
         &["app", "cli"],
-        &["admin"],
+        &["admin", "banner"],
         &["server"],
         &["http"],
         &["nova"],

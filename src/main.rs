@@ -43,8 +43,10 @@ fn serve(file: Option<&Path>) -> anyhow::Result<()> {
     actix_web::rt::System::new().block_on(async {
         let app = App::build(&settings)?;
         let stop = stop_signal()?;
+        let banner = app.banner().map(|banner| format!("\n{banner}"));
         app.run(stop, |address| {
-            say(&format!("listening on http://{address}"));
+            let banner = banner.unwrap_or_default();
+            say(&format!("listening on http://{address}{banner}"));
         })
         .await?;
         Ok(())

@@ -33,6 +33,8 @@ pub(super) enum Kind {
         sent: String,
         patch: bool,
     },
+    /// Nobody can judge tokens now.
+    Unavailable,
     /// Where Glance fails over its own feet, so does this; and where SQLite fails.
     Internal,
 }
@@ -143,6 +145,10 @@ impl Fault {
         }
     }
 
+    pub(super) fn unavailable() -> Self {
+        Self::new(Kind::Unavailable)
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(Kind::Internal)
     }
@@ -157,6 +163,7 @@ impl Fault {
             Kind::Conflict => (409, "Conflict"),
             Kind::TooLarge => (413, "Request Entity Too Large"),
             Kind::UnsupportedMediaType { .. } => (415, "Unsupported Media Type"),
+            Kind::Unavailable => (503, "Service Unavailable"),
             Kind::Internal => (500, "Internal Server Error"),
         }
     }
@@ -180,6 +187,9 @@ impl Fault {
             Kind::Conflict => "There was a conflict when trying to complete your request.",
             Kind::TooLarge => "The body of your request was too large for this server.",
             Kind::MethodNotAllowed { .. } | Kind::UnsupportedMediaType { .. } => "",
+            Kind::Unavailable => {
+                "The server is currently unavailable. Please try again at a later time."
+            }
             Kind::Internal => {
                 "The server has either erred or is incapable of performing the requested operation."
             }
@@ -203,6 +213,7 @@ impl Fault {
             | Kind::NotFound
             | Kind::Conflict
             | Kind::TooLarge
+            | Kind::Unavailable
             | Kind::Internal => {
                 format!("{}<br /><br />\n{detail}\n\n", escape(self.explanation()))
             }

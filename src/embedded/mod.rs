@@ -34,7 +34,7 @@ use url::Url;
 
 use crate::config::embedded::Embedded;
 
-pub use identity::{DEFAULT_PROJECT, DEFAULT_USER, Identity};
+pub use identity::{DEFAULT_PROJECT, DEFAULT_USER, Identity, Judgement, NoIdentity};
 pub use store::OpenError;
 
 /// SQLite takes one call at a time, so more workers would only wait for each other.
@@ -51,8 +51,8 @@ pub enum StartError {
     /// No port, thread or listener could be had.
     #[error("the embedded Glance cannot listen on 127.0.0.1: {0}")]
     Listen(#[from] std::io::Error),
-    /// The sample images could not be written.
-    #[error("the embedded Glance cannot write its sample images")]
+    /// The sample images could not be written or read.
+    #[error("the embedded Glance cannot keep its sample images")]
     Samples,
     /// The address cannot be put into a URL, or the server ended before it began.
     #[error("the embedded Glance did not come up")]
@@ -62,6 +62,7 @@ pub enum StartError {
 /// A running Glance. It answers from the moment it is made, and ends when it is stopped or dropped.
 pub struct EmbeddedGlance {
     endpoint: Url,
+    sample_image: Option<String>,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
@@ -73,7 +74,7 @@ impl EmbeddedGlance {
         Self::builder(settings.clone()).start()
     }
 
-    /// For tests that call as more than one project.
+    /// For one that tells callers apart.
     #[must_use]
     pub fn builder(settings: Embedded) -> Builder {
         Builder {
@@ -86,6 +87,12 @@ impl EmbeddedGlance {
     #[must_use]
     pub fn endpoint(&self) -> &Url {
         &self.endpoint
+    }
+
+    /// The id of a sample image that every caller can see; none where it was removed, or never was.
+    #[must_use]
+    pub fn sample_image(&self) -> Option<&str> {
+        self.sample_image.as_deref()
     }
 
     /// Takes no more requests and waits for the end; graceful lets those that run finish.
@@ -121,10 +128,18 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Makes a token valid. In a gateway no token is; this is for tests.
+    /// Makes a token valid, whatever a judge says of it: for tests.
     #[must_use]
     pub fn identity(mut self, token: impl Into<String>, identity: Identity) -> Self {
         self.identities.add(token.into(), identity);
+        self
+    }
+
+    /// Has tokens judged by `judge`, as Glance has them judged by Keystone. A caller without one is
+    /// refused then.
+    #[must_use]
+    pub fn judge(mut self, judge: impl Fn(&str) -> Judgement + Send + Sync + 'static) -> Self {
+        self.identities.ask(Box::new(judge));
         self
     }
 
@@ -136,6 +151,9 @@ impl Builder {
                 .write(|connection| samples::add_to_empty(connection))
                 .map_err(|_| StartError::Samples)?;
         }
+        let sample_image = store
+            .read(samples::to_show)
+            .map_err(|_| StartError::Samples)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let base = format!("http://{}", listener.local_addr()?);
         let endpoint = Url::parse(&base).map_err(|_| StartError::NotUp)?;
@@ -151,6 +169,7 @@ impl Builder {
         let handle = receiver.recv().map_err(|_| StartError::NotUp)??;
         Ok(EmbeddedGlance {
             endpoint,
+            sample_image,
             handle,
             thread: Some(thread),
         })

@@ -27,6 +27,13 @@ pub(super) fn add_to_empty(connection: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The id of a sample that every caller may see, where it is still there.
+pub(super) fn to_show(connection: &Connection) -> Result<Option<String>, Fault> {
+    let image = store::images::find(connection, &id(1))?;
+    let image = image.filter(|image| image.visibility == Visibility::Public);
+    Ok(image.map(|image| image.id))
+}
+
 fn all() -> [Image; 7] {
     [
         ubuntu(),
@@ -168,12 +175,14 @@ mod tests {
         store.write(|connection| add_to_empty(connection)).unwrap();
         store
             .write(|connection| {
+                assert_eq!(to_show(connection)?, Some(id(1)));
                 for image in all() {
                     assert!(store::images::find(connection, &image.id)?.is_some());
                     store::images::delete(connection, &image.id)?;
                 }
                 add_to_empty(connection)?;
                 assert_eq!(store::images::find(connection, &id(1))?, None);
+                assert_eq!(to_show(connection)?, None);
                 Ok(())
             })
             .unwrap();

@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::error::{Fault, Kind, PATCH_TYPES};
-use super::identity::{Identities, Identity};
+use super::identity::{Identities, Identity, NoIdentity};
 use super::images::{self, Answer};
 use super::route::{self, Front, Route};
 use super::store::Store;
@@ -90,6 +90,7 @@ fn refusal(request: &HttpRequest, fault: &Fault) -> HttpResponse {
         | Kind::Conflict
         | Kind::TooLarge
         | Kind::UnsupportedMediaType { .. }
+        | Kind::Unavailable
         | Kind::Internal => {}
     }
     let accept = request
@@ -113,7 +114,11 @@ async fn dispatch(
     let caller = state
         .identities
         .find(token)
-        .ok_or_else(Fault::unauthorized)?;
+        .await
+        .map_err(|reason| match reason {
+            NoIdentity::Refused => Fault::unauthorized(),
+            NoIdentity::Unavailable => Fault::unavailable(),
+        })?;
     let route = route::find(request.method().as_str(), below)?;
     if route.refuses_body() && has_body(request) {
         return Err(Fault::bad_request(

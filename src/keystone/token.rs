@@ -160,6 +160,12 @@ impl Token {
         self.roles().iter().any(|role| roles.contains(role))
     }
 
+    /// Whether the token is an application credential's that access rules limit.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.access_rules.is_some()
+    }
+
     /// Whether the access rules of the token's application credential, if it has any, allow a
     /// request. `path` is the raw path, without the query.
     #[must_use]

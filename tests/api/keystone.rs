@@ -42,6 +42,11 @@ impl StandIn {
     pub fn url(&self) -> String {
         self.0.uri()
     }
+
+    /// How many validations were asked for.
+    pub async fn validations(&self) -> usize {
+        self.0.received_requests().await.unwrap().len()
+    }
 }
 
 fn refusal(status: u16) -> ResponseTemplate {

@@ -1,7 +1,11 @@
 //! Tests through HTTP that need nothing but the toolchain.
 
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
 mod embedded_glance;
+#[cfg(test)]
+mod embedded_keystone;
 #[cfg(test)]
 mod front;
 #[cfg(test)]
@@ -9,7 +13,6 @@ mod gateway;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
-#[expect(dead_code, reason = "the openstack tests use all of it")]
 #[path = "../openstack/raw.rs"]
 mod raw;
 #[cfg(test)]

@@ -16,6 +16,9 @@ use crate::keystone::{StandIn, scoped, unscoped};
 use crate::raw::call;
 use crate::replay::{Case, Cloud, Deviations, cases, replay};
 
+/// How many cases the recording has. Each is a read or a write.
+const RECORDED: usize = 1491;
+
 /// Users with the project each works in.
 const USERS: [(&str, &str); 3] = [
     ("admin", "0ad00000000000000000000000000001"),
@@ -164,21 +167,25 @@ fn data(kind: &str) -> Vec<u8> {
     }
 }
 
-async fn replay_on_the_embedded_glance(wanted: impl Fn(&Case) -> bool) {
+/// Says how many cases were compared.
+async fn replay_on_the_embedded_glance(wanted: impl Fn(&Case) -> bool) -> usize {
     let cases = cases();
-    assert_eq!(cases.len(), 1491, "a case of the recording is missing");
+    assert_eq!(cases.len(), RECORDED, "a case of the recording is missing");
     let expected = Deviations::load().expected(&cases);
     let wanted: Vec<_> = cases.iter().filter(|case| wanted(case)).collect();
     let place = Place::new().await;
     replay(&place.cloud(), &wanted, &expected);
+    wanted.len()
 }
 
 #[tokio::test]
 async fn every_recorded_read_is_answered_as_nova_did() {
-    replay_on_the_embedded_glance(|case| !case.is_write()).await;
+    let compared = replay_on_the_embedded_glance(|case| !case.is_write()).await;
+    println!("{compared} of {RECORDED} recorded cases are reads; all were compared");
 }
 
 #[tokio::test]
 async fn every_recorded_write_is_answered_as_nova_did_and_leaves_the_same_in_glance() {
-    replay_on_the_embedded_glance(Case::is_write).await;
+    let compared = replay_on_the_embedded_glance(Case::is_write).await;
+    println!("{compared} of {RECORDED} recorded cases are writes; all were compared");
 }

@@ -167,22 +167,7 @@ async fn answer(client: &Client, target: &Target, call: &Call, run: &str, stack:
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     let mut seen = json!({"status": status, "headers": headers, "media": media, "body": body});
     normalize(&mut seen, run);
-    if call.name.starts_with("schema.") {
-        drop_descriptions(&mut seen);
-    }
     seen
-}
-
-/// A schema's descriptions are prose for people, in words of our own.
-fn drop_descriptions(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(drop_descriptions),
-        Value::Object(members) => {
-            members.retain(|name, member| name != "description" || !member.is_string());
-            members.values_mut().for_each(drop_descriptions);
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 /// Generated ids and times are masked; tags are a set, which Glance shows in no order.

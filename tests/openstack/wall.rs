@@ -70,7 +70,7 @@ fn hold_the_wall(ttl: Duration, settings: &[(&str, &str)]) {
     let _alone = stack.alone();
     let wanted = number("WALL_REQUESTS").unwrap_or(2000).div_ceil(2);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = number("WALL_SEED").unwrap_or(clock.unwrap().as_nanos() as u64);
+    let seed = number("WALL_SEED").unwrap_or(u64::from(clock.unwrap().subsec_nanos()));
     println!("{wanted} requests, cache.ttl={ttl:?}, WALL_SEED={seed}");
     let gateway = Gateway::start(stack, settings);
     let callers = Callers::new(stack);
