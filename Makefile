@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint reference stack stack-down bench
+.PHONY: run test lint soak mutants reference stack stack-down bench
 
 STACK := python3 tests/openstack/stack.py
 # Real services for `make test`, apart from those that `make stack` leaves running.
@@ -28,6 +28,16 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	$(STACK) up --with-nova --dir $(TEST_STACK) >/dev/null; \
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
+
+soak: ## a hundred thousand requests by callers who may not see the same, against real services; an hour
+	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
+	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
+	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
+	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1
+
+mutants: ## whether the tests notice each small change of who may see what (cargo install cargo-mutants)
+	cargo mutants --test-tool nextest -f 'src/keystone/**' -f src/cache/scope.rs -f src/http/auth.rs \
+	  -- --lib --test api
 
 stack: ## start real Keystone, Glance and Nova and leave them running
 	$(STACK) up --with-nova >/dev/null

@@ -280,6 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_scope_is_its_own_and_that_of_its_identity() {
+        let token = testing::token(json!({}));
+        let own = size_of::<Scope>();
+        assert_eq!(Scope::anonymous().bytes(), own);
+        let behind = token.identity().unwrap().bytes();
+        assert!(behind > 1);
+        for share in [Share::Project, Share::User] {
+            assert_eq!(Scope::of(&token, share).unwrap().bytes(), own + behind);
+        }
+    }
+
+    #[test]
     fn tokens_without_a_project_have_no_scope() {
         for change in [
             json!({"project": null}),

@@ -29,6 +29,8 @@ pub fn failure(ids: &Ids, error: &ApiError) {
     }
     let cause = match error {
         ApiError::Glance { error, .. } => error.to_string(),
+        ApiError::KeystoneUnavailable(error) => error.to_string(),
+        ApiError::NoImageEndpoint(reason) => reason.to_string(),
         ApiError::Internal => "a task ended early".to_owned(),
         other => other.fault().message,
     };

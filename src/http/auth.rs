@@ -5,7 +5,7 @@
 
 use super::request_id::Ids;
 use crate::glance::Endpoint;
-use crate::keystone::{self, Keystone, ScopeKind, Token};
+use crate::keystone::{self, Keystone, NoImageEndpoint, ScopeKind, Token};
 use crate::nova::ApiError;
 use crate::upstream::runtime::Spawner;
 use actix_web::HttpRequest;
@@ -38,7 +38,7 @@ pub enum Mode {
 pub struct Session {
     who: Who,
     token: Option<http::HeaderValue>,
-    endpoint: Option<Endpoint>,
+    endpoint: Result<Endpoint, NoImageEndpoint>,
 }
 
 #[derive(Debug)]
@@ -97,7 +97,10 @@ impl Authenticator {
         }
         Ok(Session {
             token: secret_header(text),
-            endpoint: self.endpoint.clone().or_else(|| of_catalog(&token, ids)),
+            endpoint: self
+                .endpoint
+                .clone()
+                .map_or_else(|| token.image_endpoint().map(Endpoint::new), Ok),
             who: Who::Validated(token),
         })
     }
@@ -106,7 +109,7 @@ impl Authenticator {
         Session {
             who: Who::Unknown,
             token: token.and_then(secret_header),
-            endpoint: self.endpoint.clone(),
+            endpoint: self.endpoint.clone().ok_or(NoImageEndpoint::NoCatalog),
         }
     }
 }
@@ -143,7 +146,7 @@ impl Session {
         {
             return Err(ApiError::NoProject);
         }
-        let endpoint = self.endpoint.clone().ok_or(ApiError::NoImageEndpoint)?;
+        let endpoint = self.endpoint.clone().map_err(ApiError::NoImageEndpoint)?;
         Ok((self.token.clone(), endpoint))
     }
 }
@@ -181,25 +184,9 @@ async fn validate(
         Ok(Ok(token)) => Ok(token),
         Ok(Err(keystone::Error::Refused)) => Err(ApiError::Unauthorized),
         Ok(Err(error @ (keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_)))) => {
-            tracing::warn!(request_id = ids.local(), cause = %error, "a token was not validated");
-            Err(ApiError::KeystoneUnavailable)
+            Err(ApiError::KeystoneUnavailable(error))
         }
         Err(_) => Err(ApiError::Internal),
-    }
-}
-
-fn of_catalog(token: &Token, ids: &Ids) -> Option<Endpoint> {
-    match token.image_endpoint() {
-        Ok(url) => Some(Endpoint::new(url)),
-        Err(reason) => {
-            tracing::warn!(
-                request_id = ids.local(),
-                cause = %reason,
-                "the token's catalog has no usable endpoint of the image service; \
-                 set glance.endpoints, or mend the catalog"
-            );
-            None
-        }
     }
 }
 

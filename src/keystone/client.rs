@@ -71,10 +71,6 @@ impl Client {
         Instant::now() + self.timeout
     }
 
-    pub(super) fn choice(&self) -> Option<&Choice> {
-        self.choice.as_ref()
-    }
-
     /// Asks about `subject` with the rights of `asker`.
     pub(super) async fn validate(
         &self,

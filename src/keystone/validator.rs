@@ -9,7 +9,7 @@ use http::header::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::catalog::{Choice, NoImageEndpoint};
+use super::catalog::Choice;
 use super::client::{Client, Verdict, secret_header};
 use super::digest::{DigestKey, TokenDigest, is_well_formed};
 use super::error::{Error, Refused, Unavailable};
@@ -242,7 +242,6 @@ impl Inner {
         let now = (self.clock)();
         match outcome {
             Ok(token) if !token.is_expired(now) => {
-                self.report_endpoint(&token);
                 let token = Arc::new(token);
                 self.known.accept(digest, Arc::clone(&token), now);
                 Ok(token)
@@ -251,14 +250,7 @@ impl Inner {
                 self.known.refuse(digest, now);
                 Err(Error::Refused)
             }
-            Err(error @ Error::Unavailable(_)) => {
-                tracing::warn!(%error, "a token was not validated");
-                Err(error)
-            }
-            Err(error @ Error::Nonsense(_)) => {
-                tracing::error!(%error, "a token was not validated");
-                Err(error)
-            }
+            Err(error @ (Error::Unavailable(_) | Error::Nonsense(_))) => Err(error),
         }
     }
 
@@ -295,29 +287,6 @@ impl Inner {
         match self.client.validate(&own.header, subject, deadline).await? {
             Verdict::AskerRefused => Err(service.give_up(&own)),
             verdict @ (Verdict::Accepted(_) | Verdict::Refused) => Ok(verdict),
-        }
-    }
-
-    /// Says once per validation what an operator has to repair.
-    fn report_endpoint(&self, token: &Token) {
-        let Some(choice) = self.client.choice() else {
-            return;
-        };
-        match token.image_endpoint() {
-            Ok(_) | Err(NoImageEndpoint::NotAskedFor) => {}
-            // Every unscoped token is like this, and none of them may reach Glance.
-            Err(NoImageEndpoint::NoCatalog) if token.identity().is_none() => {}
-            Err(
-                reason @ (NoImageEndpoint::NoCatalog
-                | NoImageEndpoint::NoService
-                | NoImageEndpoint::NoMatch
-                | NoImageEndpoint::NotAUrl),
-            ) => tracing::warn!(
-                %reason,
-                region = choice.region.as_deref().unwrap_or("any"),
-                interface = choice.interface.as_str(),
-                "no way to Glance in a token's catalog"
-            ),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::body::BodyError;
 use super::microversion::Version;
 use super::query::QueryError;
 use crate::glance::GlanceError;
+use crate::keystone::{self, NoImageEndpoint};
 use http::StatusCode;
 use serde_json::json;
 
@@ -62,10 +63,10 @@ pub enum ApiError {
         /// What it was asked.
         during: During,
     },
-    /// Keystone cannot be asked.
-    KeystoneUnavailable,
+    /// Keystone cannot be asked; why, for the log alone.
+    KeystoneUnavailable(keystone::Error),
     /// The token's catalog names no image service.
-    NoImageEndpoint,
+    NoImageEndpoint(NoImageEndpoint),
     /// The request was not answered in time.
     Timeout,
     /// A fault of this program; the cause is in the log alone.
@@ -214,12 +215,12 @@ impl ApiError {
             Self::Query(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
             Self::ImageNotFound => Fault::new(StatusCode::NOT_FOUND, "Image not found."),
             Self::Glance { error, during } => of_glance(error, during),
-            Self::KeystoneUnavailable => Fault::retry(
+            Self::KeystoneUnavailable(_) => Fault::retry(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The Keystone service is temporarily unavailable.",
                 Some(RETRY_SECONDS.to_owned()),
             ),
-            Self::NoImageEndpoint => Fault::new(
+            Self::NoImageEndpoint(_) => Fault::new(
                 StatusCode::BAD_GATEWAY,
                 "The token's catalog has no usable endpoint of the image service.",
             ),

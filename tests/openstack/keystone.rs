@@ -2,6 +2,7 @@
 //!
 //! Every test makes a user of its own, so that none sees another's tokens, and removes it again.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use nova_image_proxy::cache::{Scope, Share};
@@ -21,6 +22,8 @@ struct Stack {
     image: String,
     password: String,
     http: reqwest::Client,
+    /// Other tests take Keystone away for a while.
+    _alone: File,
 }
 
 impl Stack {
@@ -34,6 +37,7 @@ impl Stack {
             image: field("image"),
             password: field("password"),
             http: upstream::client(upstream::ClientSettings::default()).unwrap(),
+            _alone: crate::stack::Stack::shared().alone(),
         }
     }
 

@@ -1,11 +1,17 @@
 //! Tests against real Keystone, Glance and Nova. `make test` starts them; see `tests/openstack/stack.py`.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 mod keystone;
+#[cfg(test)]
+mod outage;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
@@ -16,6 +22,8 @@ mod replay;
 mod services;
 #[cfg(test)]
 mod stack;
+#[cfg(test)]
+mod stub;
 #[cfg(test)]
 mod wall;
 #[cfg(test)]

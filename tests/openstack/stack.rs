@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
 use serde::Deserialize;
@@ -35,6 +36,19 @@ pub struct Stack {
     tokens: Mutex<HashMap<(String, bool), String>>,
 }
 
+/// A service that is away; it comes back when this is dropped.
+#[derive(Debug)]
+pub struct Stopped<'s> {
+    stack: &'s Stack,
+    service: &'static str,
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.stack.command("start", self.service);
+    }
+}
+
 static SHARED: LazyLock<Stack> = LazyLock::new(|| {
     let path = std::env::var("OPENSTACK_STACK").unwrap_or_else(|_| {
         panic!(
@@ -65,6 +79,26 @@ impl Stack {
         let file = File::create(self.about.dir.join("tests.lock")).unwrap();
         file.lock().unwrap();
         file
+    }
+
+    /// Takes a service away until the guard is dropped. Only for who holds the stack `alone`.
+    pub fn stop(&self, service: &'static str) -> Stopped<'_> {
+        self.command("stop", service);
+        Stopped {
+            stack: self,
+            service,
+        }
+    }
+
+    fn command(&self, command: &str, service: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openstack/stack.py");
+        let output = Command::new("python3")
+            .args([script, command, service, "--dir"])
+            .arg(&self.about.dir)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command} {service}: {said}");
     }
 
     /// Keystone's URL, with `/v3`.

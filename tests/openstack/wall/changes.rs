@@ -11,8 +11,7 @@ use super::callers::{Caller, Callers};
 use super::chance::Chance;
 use super::history::{Change, History, Image, Made, View};
 use crate::gateway::Gateway;
-use crate::raw::Answer;
-use crate::raw::call;
+use crate::raw::{Answer, call};
 
 const IMAGES: usize = 12;
 const OWNERS: [&str; 3] = ["demo", "alt", "third"];

@@ -1,0 +1,347 @@
+//! Tokens through the gateway, end to end: how long they count, where they lead, what goes on, and that
+//! no secret is ever logged.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rstest::rstest;
+use serde_json::json;
+
+use crate::gateway::Gateway;
+use crate::guest::{Guest, PASSWORD};
+use crate::raw::{self, Answer, Request};
+use crate::stack::Stack;
+use crate::stub::Stub;
+
+const LIST: &str = "/v2.1/images?limit=1";
+const IMAGE: &str = "00000007-5eed-4000-8000-000000000007";
+const TTL: Duration = Duration::from_secs(5);
+const CATALOG: [(&str, &str); 2] = [("GLANCE__MODE", "external"), ("GLANCE__ENDPOINTS", "")];
+
+fn get(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(gateway, "GET", path, headers, None)
+}
+
+fn send(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Answer {
+    let mut headers = headers.to_vec();
+    if body.is_some() {
+        headers.push(("Content-Type", "application/json"));
+    }
+    let request = Request {
+        method,
+        path,
+        headers,
+        body,
+    };
+    raw::send(gateway.base(), &request).unwrap()
+}
+
+fn status(gateway: &Gateway, token: &str) -> u16 {
+    get(gateway, LIST, &[("X-Auth-Token", token)]).status
+}
+
+#[rstest]
+#[case("false")]
+#[case("true")]
+fn a_revoked_token_is_refused_after_the_token_ttl_at_the_latest(#[case] cache: &str) {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let guest = Guest::in_project(stack, "demo", "member");
+    let (token, other) = (guest.token(), guest.token());
+    // Glance, which judges tokens as well, has no part in this.
+    let stub = Stub::start();
+    stub.answer_lists_with(200);
+    let settings = [
+        ("AUTH__TOKEN_TTL", "5s"),
+        ("CACHE__ENABLED", cache),
+        ("CACHE__TTL", "1m"),
+        ("GLANCE__ENDPOINTS", &stub.url()),
+    ];
+    let gateway = Gateway::start(stack, &settings);
+    assert_eq!(
+        (status(&gateway, &token), status(&gateway, &other)),
+        (200, 200)
+    );
+    stack.revoke(&token);
+    let revoked = Instant::now();
+    let mut good = 0;
+    loop {
+        let sent = Instant::now();
+        let status = status(&gateway, &token);
+        if status == 401 {
+            break;
+        }
+        assert_eq!(status, 200);
+        good += 1;
+        assert!(
+            sent < revoked + TTL,
+            "still good {:?} later",
+            sent - revoked
+        );
+    }
+    println!(
+        "{good} times good after its revocation, refused {:?} later",
+        revoked.elapsed()
+    );
+    assert!(good > 0, "Keystone was asked again before its time");
+    for _ in 0..10 {
+        assert_eq!(status(&gateway, &token), 401);
+    }
+    assert_eq!(status(&gateway, &other), 200);
+}
+
+#[test]
+fn a_token_is_refused_from_the_second_it_expires() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let guest = Guest::in_project(stack, "demo", "member");
+    let stub = Stub::start();
+    stub.answer_lists_with(200);
+    let settings = [
+        ("AUTH__TOKEN_TTL", "1h"),
+        ("GLANCE__ENDPOINTS", &stub.url()),
+    ];
+    let gateway = Gateway::start(stack, &settings);
+    let (token, end) = guest.token_until(Utc::now() + TimeDelta::seconds(6));
+    let end: DateTime<Utc> = end.parse().unwrap();
+    let (mut good, mut refused) = (0, 0);
+    while refused < 10 {
+        let sent = Utc::now();
+        let status = status(&gateway, &token);
+        let answered = Utc::now();
+        match status {
+            200 => good += 1,
+            401 => refused += 1,
+            _ => panic!("{status}"),
+        }
+        assert!(
+            status == 401 || sent < end,
+            "still good {} later",
+            sent - end
+        );
+        assert!(
+            status == 200 || answered >= end,
+            "refused {} before",
+            end - answered
+        );
+    }
+    println!("{good} times good until {end}, and never after");
+    assert!(good > 0);
+}
+
+#[rstest]
+#[case(None)]
+#[case(Some("RegionOne"))]
+fn glance_is_found_in_the_token_s_catalog(#[case] region: Option<&str>) {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let mut settings = CATALOG.to_vec();
+    settings.extend(region.map(|region| ("KEYSTONE__REGION", region)));
+    let gateway = Gateway::start(stack, &settings);
+    let token = stack.token("demo");
+    let answer = get(
+        &gateway,
+        &format!("/v2.1/images/{IMAGE}"),
+        &[("X-Auth-Token", &token)],
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["image"]["id"], IMAGE);
+    let alternate = answer.json()["image"]["links"][2]["href"].clone();
+    assert_eq!(
+        alternate,
+        json!(format!("{}/images/{IMAGE}", stack.image()))
+    );
+    let unscoped = stack.unscoped_token("demo");
+    assert_eq!(status(&gateway, &unscoped), 403);
+}
+
+#[test]
+fn a_catalog_without_glance_in_the_region_is_a_502_and_one_line_in_the_log() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let mut settings = CATALOG.to_vec();
+    settings.extend([("KEYSTONE__REGION", "Nowhere"), ("LOG__ACCESS", "false")]);
+    let gateway = Gateway::start(stack, &settings);
+    let answer = get(&gateway, LIST, &[("X-Auth-Token", &stack.token("demo"))]);
+    let message = "The token's catalog has no usable endpoint of the image service.";
+    let fault = json!({"computeFault": {"code": 502, "message": message}});
+    assert_eq!((answer.status, answer.json()), (502, fault));
+    let id = answer.header("x-openstack-request-id").unwrap();
+    let log = gateway.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(id)).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("no endpoint in keystone.region"), "{log}");
+    assert_eq!(
+        log.matches("WARN").count() + log.matches("ERROR").count(),
+        1,
+        "{log}"
+    );
+    // What needs no Glance needs no catalog, and complains of none.
+    let nowhere = get(
+        &gateway,
+        "/v2.1/no/such",
+        &[("X-Auth-Token", &stack.token("demo"))],
+    );
+    assert_eq!((nowhere.status, gateway.log()), (404, log));
+}
+
+#[test]
+fn the_gateway_s_own_credentials_judge_the_tokens_of_others() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let service = Guest::in_project(stack, "demo", "service");
+    let settings = |password| {
+        [
+            ("KEYSTONE__USERNAME", service.name()),
+            ("KEYSTONE__PASSWORD", password),
+            ("KEYSTONE__PROJECT_NAME", "demo"),
+            CATALOG[0],
+            CATALOG[1],
+        ]
+    };
+    let gateway = Gateway::start(stack, &settings(PASSWORD));
+    for (user, expected) in [("demo", 200), ("alt", 200)] {
+        assert_eq!(status(&gateway, &stack.token(user)), expected);
+    }
+    let revoked = stack.new_token("alt", true);
+    stack.revoke(&revoked);
+    for token in ["nobody's", &revoked] {
+        assert_eq!(status(&gateway, token), 401);
+    }
+    let mistaken = Gateway::start(stack, &settings("a wrong password"));
+    for token in [&stack.token("demo"), "nobody's"] {
+        assert_eq!(status(&mistaken, token), 503);
+    }
+    let log = mistaken.log();
+    assert!(
+        log.contains("it refuses the credentials in keystone.*"),
+        "{log}"
+    );
+}
+
+#[test]
+fn headers_that_claim_an_identity_do_not_count_and_stay_here() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let stub = Stub::start();
+    stub.answer_lists_with(200);
+    let gateway = Gateway::start(stack, &[("GLANCE__ENDPOINTS", &stub.url())]);
+    let (token, alt) = (stack.token("demo"), stack.project("alt"));
+    let guest = Guest::in_project(stack, "demo", "service");
+    let service = guest.token();
+    let global = "req-11111111-2222-4333-8444-555555555555";
+    let claims = [
+        ("X-Identity-Status", "Confirmed"),
+        ("X-Project-Id", alt),
+        ("X-Tenant-Id", alt),
+        ("X-Project-Domain-Id", "default"),
+        ("X-User-Id", "someone"),
+        ("X-Roles", "admin"),
+        ("X-Role", "admin"),
+        ("X-Is-Admin-Project", "True"),
+        ("X-Service-Catalog", "[]"),
+        ("Cookie", "c=1"),
+        ("Authorization", "Basic eDp5"),
+        ("Forwarded", "for=1.2.3.4"),
+        ("X-Forwarded-For", "1.2.3.4"),
+        ("X-OpenStack-Request-ID", global),
+    ];
+    let mut headers = vec![
+        ("X-Auth-Token", token.as_str()),
+        ("X-Service-Token", &service),
+    ];
+    headers.extend(claims);
+    assert_eq!(get(&gateway, "/v2.1/images", &headers).status, 200);
+    let received = stub.take_received();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].method, "GET");
+    assert_eq!(received[0].path.split('?').next(), Some("/v2/images"));
+    let mut sent = received[0].headers.clone();
+    sent.retain(|(name, _)| !["accept", "host", "user-agent"].contains(&name.as_str()));
+    sent.sort();
+    let expected = [
+        ("x-auth-token", token.as_str()),
+        ("x-openstack-request-id", global),
+    ];
+    assert_eq!(
+        sent,
+        expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    // They are nobody's identity, with a token or without.
+    assert_eq!(get(&gateway, "/v2.1/images", &claims).status, 401);
+    let path = format!("/v2.1/{alt}/images");
+    assert_eq!(get(&gateway, &path, &headers).status, 400);
+    assert!(stub.take_received().is_empty());
+}
+
+/// Whatever is asked and whatever fails, at the most talkative level there is.
+#[rstest]
+#[case("text")]
+#[case("json")]
+fn no_secret_is_in_the_log_at_any_level(#[case] format: &str) {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let own = Guest::in_project(stack, "demo", "service");
+    let service = own.token();
+    let settings = [
+        ("LOG__LEVEL", "trace"),
+        ("LOG__FORMAT", format),
+        ("KEYSTONE__USERNAME", own.name()),
+        ("KEYSTONE__PASSWORD", PASSWORD),
+        ("KEYSTONE__PROJECT_NAME", "demo"),
+    ];
+    let dead = [("GLANCE__ENDPOINTS", "http://127.0.0.1:9")];
+    let wrong = [("KEYSTONE__PASSWORD", "Qw8-a-wrong-one-Mn2")];
+    let demo = stack.new_token("demo", true);
+    let bad = "gAAAAABnever-a-token-of-any-keystone-0123456789-0123456789";
+    let secrets = [demo.as_str(), &service, bad, PASSWORD, wrong[0].1];
+    for more in [&[][..], &dead, &wrong] {
+        let gateway = Gateway::start(stack, &[&settings, more].concat());
+        ask_everything(&gateway, &demo, bad, &service);
+        let log = gateway.log();
+        assert!(
+            log.contains("TRACE") && log.len() > 10_000,
+            "{} bytes",
+            log.len()
+        );
+        for secret in secrets {
+            assert!(!log.contains(secret), "{secret} was logged");
+            // Nor a piece of it; Keystone's tokens all begin alike.
+            let piece = secret.get(12..44).unwrap_or(secret);
+            assert!(!log.contains(piece), "{piece} of {secret} was logged");
+        }
+        println!("{} bytes of {format} without a secret", log.len());
+    }
+}
+
+fn ask_everything(gateway: &Gateway, good: &str, bad: &str, service: &str) {
+    let image = format!("/v2.1/images/{IMAGE}");
+    for path in [LIST, "/v2.1/images/detail", &image, "/v2.1/no/such", "/"] {
+        for headers in [
+            &[("X-Auth-Token", good)][..],
+            &[("X-Auth-Token", bad)],
+            &[("X-Storage-Token", good)],
+            &[("X-Auth-Token", good), ("X-Service-Token", service)],
+            &[("X-Auth-Token", good), ("X-Service-Token", bad)],
+            &[("X-Auth-Token", bad), ("X-Auth-Token", good)],
+        ] {
+            get(gateway, path, headers);
+        }
+    }
+    let key = format!("{image}/metadata/no-such-key");
+    send(gateway, "DELETE", &key, &[("X-Auth-Token", good)], None);
+    let broken = Some(b"{".as_slice());
+    send(
+        gateway,
+        "POST",
+        &format!("{image}/metadata"),
+        &[("X-Auth-Token", good)],
+        broken,
+    );
+}
