@@ -14,6 +14,12 @@ use thiserror::Error;
 /// hostile body takes; Python's own limit is about twice as much.
 const MAX_DEPTH: usize = 512;
 
+/// A body may be read as often as this in all, or [`MIN_SCAN`] bytes of it where that is more: what
+/// is both large and deep is refused, since its cost grows with the product.
+const SCANS: usize = 16;
+/// In bytes.
+const MIN_SCAN: usize = 4 << 20;
+
 /// Python reads no integer of more digits.
 const MAX_DIGITS: usize = 4300;
 
@@ -52,12 +58,15 @@ impl Json {
         let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
         let text = without_words(text);
         let raw: &RawValue = serde_json::from_str(&text).map_err(|_| NotJson)?;
-        Self::of_raw(raw, MAX_DEPTH)
+        Self::of_raw(raw, MAX_DEPTH, &mut MIN_SCAN.max(SCANS * text.len()))
     }
 
-    fn of_raw(raw: &RawValue, depth: usize) -> Result<Self, NotJson> {
+    /// Each level of nesting reads the text below it again; `budget` is how many bytes may be read
+    /// in all.
+    fn of_raw(raw: &RawValue, depth: usize, budget: &mut usize) -> Result<Self, NotJson> {
         let text = raw.get();
         let depth = depth.checked_sub(1).ok_or(NotJson)?;
+        *budget = budget.checked_sub(text.len()).ok_or(NotJson)?;
         match text.as_bytes().first() {
             Some(b'n') => Ok(Self::Null),
             Some(b't') => Ok(Self::Bool(true)),
@@ -65,13 +74,13 @@ impl Json {
             Some(b'"') => read(text).map(Self::Text),
             Some(b'[') => read::<Vec<&RawValue>>(text)?
                 .into_iter()
-                .map(|item| Self::of_raw(item, depth))
+                .map(|item| Self::of_raw(item, depth, budget))
                 .collect::<Result<_, _>>()
                 .map(Self::List),
             Some(b'{') => read::<Pairs<'_>>(text)?
                 .0
                 .into_iter()
-                .map(|(key, item)| Ok((key, Self::of_raw(item, depth)?)))
+                .map(|(key, item)| Ok((key, Self::of_raw(item, depth, budget)?)))
                 .collect::<Result<_, _>>()
                 .map(Self::Map),
             Some(_) if is_too_long(text) => Err(NotJson),
@@ -306,6 +315,21 @@ mod tests {
         assert!(Json::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(Json::parse(nested(MAX_DEPTH + 1).as_bytes()).is_err());
         assert!(Json::parse(nested(50_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_both_large_and_deep_is_refused() {
+        let body = |depth: usize, items: usize| {
+            format!(
+                "{}{}0{}",
+                "[".repeat(depth),
+                "1,".repeat(items),
+                "]".repeat(depth)
+            )
+        };
+        assert!(Json::parse(body(500, 1000).as_bytes()).is_ok());
+        assert!(Json::parse(body(10, 50_000).as_bytes()).is_ok());
+        assert!(Json::parse(body(500, 50_000).as_bytes()).is_err());
     }
 
     #[rstest]

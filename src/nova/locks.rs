@@ -29,7 +29,8 @@ impl Default for WriteLocks {
 impl WriteLocks {
     /// Waits for the image's turn, but not beyond `deadline`.
     pub async fn lock(&self, image: &str, deadline: Instant) -> Option<MutexGuard<'_, ()>> {
-        let hash = self.hasher.hash_one(image);
+        // Some databases take an id in upper case for the same image.
+        let hash = self.hasher.hash_one(image.to_ascii_lowercase());
         let index = usize::try_from(hash % STRIPES as u64).ok()?;
         timeout_at(deadline, self.stripes.get(index)?.lock())
             .await
@@ -48,6 +49,7 @@ mod tests {
         let soon = || Instant::now() + Duration::from_millis(50);
         let first = locks.lock("image", soon()).await.unwrap();
         assert!(locks.lock("image", soon()).await.is_none());
+        assert!(locks.lock("IMAGE", soon()).await.is_none());
         drop(first);
         assert!(locks.lock("image", soon()).await.is_some());
     }

@@ -78,6 +78,10 @@ pub async fn exchange(
     request: reqwest::Request,
     limits: Limits,
 ) -> Result<Answer, TransportError> {
+    // `timeout_at` would send a request first and look at the clock then.
+    if limits.deadline <= Instant::now() {
+        return Err(TransportError::Timeout);
+    }
     timeout_at(limits.deadline, collect(client, request, limits.max_body))
         .await
         .unwrap_or(Err(TransportError::Timeout))
@@ -153,6 +157,20 @@ mod tests {
     async fn the_deadline_covers_a_slow_answer() {
         let slow = ResponseTemplate::new(200).set_delay(Duration::from_secs(30));
         assert!(matches!(ask(slow, 100).await, Err(TransportError::Timeout)));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_the_deadline() {
+        let server = MockServer::start().await;
+        let client = crate::upstream::client(crate::upstream::ClientSettings::default()).unwrap();
+        let request = client.get(server.uri()).build().unwrap();
+        let limits = Limits {
+            deadline: Instant::now(),
+            max_body: 10,
+        };
+        let answer = exchange(&client, request, limits).await;
+        assert!(matches!(answer, Err(TransportError::Timeout)));
+        assert!(server.received_requests().await.unwrap().is_empty());
     }
 
     #[tokio::test]
