@@ -42,6 +42,22 @@ fn send(
     raw::send(gateway.base(), &request).unwrap()
 }
 
+/// The log once it holds that text; what was written arrives here a moment later.
+fn log_with(gateway: &Gateway, text: &str) -> String {
+    let started = Instant::now();
+    loop {
+        let log = gateway.log();
+        if log.contains(text) {
+            return log;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "no {text} in {log}"
+        );
+        std::thread::yield_now();
+    }
+}
+
 fn status(gateway: &Gateway, token: &str) -> u16 {
     get(gateway, LIST, &[("X-Auth-Token", token)]).status
 }
@@ -173,7 +189,7 @@ fn a_catalog_without_glance_in_the_region_is_a_502_and_one_line_in_the_log() {
     let fault = json!({"computeFault": {"code": 502, "message": message}});
     assert_eq!((answer.status, answer.json()), (502, fault));
     let id = answer.header("x-openstack-request-id").unwrap();
-    let log = gateway.log();
+    let log = log_with(&gateway, id);
     let lines: Vec<_> = log.lines().filter(|line| line.contains(id)).collect();
     assert_eq!(lines.len(), 1, "{log}");
     assert!(lines[0].contains("no endpoint in keystone.region"), "{log}");
@@ -218,11 +234,7 @@ fn the_gateway_s_own_credentials_judge_the_tokens_of_others() {
     for token in [&stack.token("demo"), "nobody's"] {
         assert_eq!(status(&mistaken, token), 503);
     }
-    let log = mistaken.log();
-    assert!(
-        log.contains("it refuses the credentials in keystone.*"),
-        "{log}"
-    );
+    log_with(&mistaken, "it refuses the credentials in keystone.*");
 }
 
 #[test]
@@ -304,7 +316,8 @@ fn no_secret_is_in_the_log_at_any_level(#[case] format: &str) {
     for more in [&[][..], &dead, &wrong] {
         let gateway = Gateway::start(stack, &[&settings, more].concat());
         ask_everything(&gateway, &demo, bad, &service);
-        let log = gateway.log();
+        let last = get(&gateway, LIST, &[("X-Auth-Token", bad)]);
+        let log = log_with(&gateway, last.header("x-openstack-request-id").unwrap());
         assert!(
             log.contains("TRACE") && log.len() > 10_000,
             "{} bytes",
