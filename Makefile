@@ -29,7 +29,7 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## a hundred thousand requests by callers who may not see the same, against real services; an hour
+soak: ## a hundred thousand requests by callers who may not see the same, against real services; hours
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
 	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
