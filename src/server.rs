@@ -1,7 +1,7 @@
 //! The listener: workers, limits of a connection, and a stop that answers what has begun.
 
 use crate::http::{Front, serve};
-use actix_web::web::{Data, PayloadConfig, to};
+use actix_web::web::{Data, to};
 use actix_web::{App, HttpServer};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -82,7 +82,6 @@ impl Server {
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(front.clone())
-                .app_data(PayloadConfig::new(front.server.max_body))
                 .default_service(to(serve))
         })
         .workers(workers)

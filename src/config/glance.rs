@@ -30,7 +30,7 @@ impl<'de> Deserialize<'de> for GlanceMode {
 pub struct Glance {
     /// `external` or `embedded`; see [`super::Settings`] for the default.
     pub mode: Option<GlanceMode>,
-    /// Base URLs of Glance, with or without `/v2`.
+    /// Base URLs of Glance, with or without `/v2`. This version asks the first one only.
     #[serde(deserialize_with = "super::list::deserialize")]
     pub endpoints: Vec<Url>,
     /// Images asked for in one page; Glance itself gives at most 1000.

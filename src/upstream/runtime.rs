@@ -28,20 +28,6 @@ impl Spawner {
     {
         self.0.spawn(work).await.map_err(|_| TaskLost)
     }
-
-    /// Starts `work` and does not wait for it.
-    pub fn detach<F>(&self, work: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.0.spawn(work);
-    }
-
-    /// The runtime this is called on, for tests.
-    #[must_use]
-    pub fn current() -> Self {
-        Self(Handle::current())
-    }
 }
 
 /// Starts the runtime. It must be kept for as long as requests are served.
