@@ -1,3 +1,4 @@
 //! What operators see of a running gateway.
 
 pub mod logging;
+pub mod metrics;

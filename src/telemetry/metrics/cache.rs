@@ -1,0 +1,133 @@
+//! The answer cache.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::fmt::{self, Write};
+
+/// How the cache took part in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheOutcome {
+    /// The answer was in the cache and fresh.
+    Hit,
+    /// Glance was asked.
+    Miss,
+    /// Another request for the same had asked Glance already; its answer was shared.
+    Coalesced,
+    /// Glance failed, and an answer past its time was given.
+    Stale,
+    /// The request is not one for the cache.
+    Bypass,
+}
+
+impl CacheOutcome {
+    /// The word for it in metrics and in the access log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Coalesced => "coalesced",
+            Self::Stale => "stale",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+impl EncodeLabelValue for CacheOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    outcome: CacheOutcome,
+}
+
+/// What the answer cache counts. Clones count together.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    /// Lookups answered from memory.
+    pub hits: Counter,
+    /// Lookups that went to Glance.
+    pub misses: Counter,
+    /// Lookups that shared another one's call.
+    pub coalesced: Counter,
+    /// Lookups answered past their time because Glance failed.
+    pub stale: Counter,
+    /// Requests that are not for the cache.
+    pub bypassed: Counter,
+    /// Entries found but older than a write.
+    pub refused_by_stamp: Counter,
+    /// Entries thrown out to make room.
+    pub evictions: Counter,
+    /// What the entries weigh, in bytes.
+    pub bytes: Gauge,
+    /// How many entries there are.
+    pub entries: Gauge,
+    lookups: Family<Labels, Counter>,
+}
+
+impl Default for CacheMetrics {
+    fn default() -> Self {
+        let lookups = Family::<Labels, Counter>::default();
+        let of = |outcome| lookups.get_or_create_owned(&Labels { outcome });
+        Self {
+            hits: of(CacheOutcome::Hit),
+            misses: of(CacheOutcome::Miss),
+            coalesced: of(CacheOutcome::Coalesced),
+            stale: of(CacheOutcome::Stale),
+            bypassed: of(CacheOutcome::Bypass),
+            refused_by_stamp: Counter::default(),
+            evictions: Counter::default(),
+            bytes: Gauge::default(),
+            entries: Gauge::default(),
+            lookups,
+        }
+    }
+}
+
+impl CacheMetrics {
+    /// Counts one lookup.
+    pub fn count(&self, outcome: CacheOutcome) {
+        match outcome {
+            CacheOutcome::Hit => &self.hits,
+            CacheOutcome::Miss => &self.misses,
+            CacheOutcome::Coalesced => &self.coalesced,
+            CacheOutcome::Stale => &self.stale,
+            CacheOutcome::Bypass => &self.bypassed,
+        }
+        .inc();
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "cache_lookups",
+            "Requests by how the answer cache took part",
+            self.lookups.clone(),
+        );
+        registry.register(
+            "cache_refused_by_stamp",
+            "Entries found in the answer cache that a write had made old",
+            self.refused_by_stamp.clone(),
+        );
+        registry.register(
+            "cache_evictions",
+            "Entries that left the answer cache to make room",
+            self.evictions.clone(),
+        );
+        registry.register(
+            "cache_bytes",
+            "What the answer cache holds, in bytes",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "cache_entries",
+            "Answers in the cache",
+            self.entries.clone(),
+        );
+    }
+}
