@@ -2,15 +2,17 @@
 
 use crate::admin::Admin;
 use crate::banner;
+use crate::cache::Answers;
 use crate::config::{AuthMode, GlanceMode, Settings};
 use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
 use crate::glance::{Call, Endpoint, Glance};
 use crate::http::Front;
 use crate::http::auth::{Authenticator, Mode};
-use crate::keystone::{self, Catalogs, Keystone, NewError, Token};
+use crate::keystone::{self, Catalogs, DigestKey, Keystone, NewError, Token};
 use crate::nova::Service;
 use crate::nova::locks::WriteLocks;
 use crate::server::{Server, ServerError};
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::runtime::{self, Spawner, TaskLost};
 use crate::upstream::{ClientSettings, client};
 use futures_util::FutureExt as _;
@@ -57,13 +59,11 @@ impl App {
     pub fn build(settings: &Settings) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
-        if settings.cache.enabled {
-            tracing::warn!("cache.enabled has no effect yet: this version keeps no answers");
-        }
         let client = client(ClientSettings {
             connect_timeout: settings.glance.connect_timeout,
             ..ClientSettings::default()
         })?;
+        let metrics = Metrics::default();
         let mode = mode(settings, &client)?;
         let embedded = match settings.glance.mode {
             Some(GlanceMode::Embedded) => Some(start_embedded(settings, &mode, &spawner)?),
@@ -73,7 +73,7 @@ impl App {
             Some(glance) => Some(Endpoint::new(glance.endpoint())),
             None => settings.glance.endpoints.first().map(Endpoint::new),
         };
-        let server = Server::bind(front(settings, mode, client, spawner, endpoint))?;
+        let server = Server::bind(front(settings, mode, client, spawner, endpoint, &metrics))?;
         let admin = settings.admin.listen.map(Admin::start).transpose()?;
         let open = settings.auth.mode == Some(AuthMode::None);
         let banner = embedded.as_ref().filter(|_| open).map(|glance| {
@@ -139,7 +139,7 @@ fn mode(settings: &Settings, client: &reqwest::Client) -> Result<Mode, NewError>
             let (keystone, auth) = (&settings.keystone, &settings.auth);
             Mode::Keystone(Keystone::new(keystone, auth, client.clone(), catalogs)?)
         }
-        Some(AuthMode::Passthrough) => Mode::Passthrough,
+        Some(AuthMode::Passthrough) => Mode::Passthrough(DigestKey::random()?),
         Some(AuthMode::None) | None => Mode::None,
     })
 }
@@ -158,7 +158,7 @@ fn start_embedded(
                 .judge(move |token| judgement(token, &keystone, &spawner))
                 .start()
         }
-        Mode::Passthrough | Mode::None => glance.start(),
+        Mode::Passthrough(_) | Mode::None => glance.start(),
     }
 }
 
@@ -199,6 +199,7 @@ fn front(
     client: reqwest::Client,
     spawner: Spawner,
     endpoint: Option<Endpoint>,
+    metrics: &Metrics,
 ) -> Front {
     let call = Call {
         timeout: settings.glance.timeout,
@@ -207,12 +208,20 @@ fn front(
         max_images: settings.glance.max_images,
     };
     Front {
-        auth: Authenticator::new(mode, endpoint, settings.keystone.authenticate_uri()),
+        auth: Authenticator::new(
+            mode,
+            settings.cache.share,
+            endpoint,
+            settings.keystone.authenticate_uri(),
+        ),
         service: Arc::new(Service {
             locks: WriteLocks::default(),
             glance: Glance::new(client, call),
             settings: settings.nova.clone(),
+            answers: Arc::new(Answers::new(&settings.cache, metrics.cache.clone())),
+            transitional_window: settings.cache.transitional_window,
         }),
+        cached: settings.cache.enabled,
         access_log: settings.log.access,
         server: settings.server.clone(),
         spawner,

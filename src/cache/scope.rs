@@ -12,17 +12,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::config::Share;
 use crate::keystone::{DigestKey, Identity, Token, TokenDigest};
-
-/// Who shares cached answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Share {
-    /// Everybody who has the same roles in the same project.
-    #[default]
-    Project,
-    /// Only the same user, for clouds whose Glance policies look at users.
-    User,
-}
 
 /// Whose answers an entry of the cache holds.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -58,6 +49,16 @@ impl Scope {
     #[must_use]
     pub fn anonymous() -> Self {
         Self(Kind::Anonymous)
+    }
+
+    /// A number that differs between the tokens that nobody here has validated, and is zero for
+    /// every other scope.
+    #[must_use]
+    pub fn token_number(&self) -> u64 {
+        match &self.0 {
+            Kind::Token(digest) => digest.number() | 1,
+            Kind::Project(_) | Kind::User(_) | Kind::Anonymous => 0,
+        }
     }
 
     /// How much memory the scope keeps alive, in bytes, roughly.

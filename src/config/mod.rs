@@ -18,7 +18,7 @@ mod words;
 
 pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
-pub use cache::Cache;
+pub use cache::{Cache, Share};
 pub use embedded::Embedded;
 pub use glance::{Glance, GlanceMode};
 pub use keystone::{Credentials, Domain, Interface, Keystone, SecretSource};
@@ -254,6 +254,14 @@ impl Settings {
                 ));
             }
             Some(AuthMode::Keystone | AuthMode::Passthrough | AuthMode::None) => {}
+        }
+        let unread = self.auth.mode == Some(AuthMode::Passthrough);
+        if unread && self.cache.enabled && !self.cache.stale_if_error.is_zero() {
+            problems.push(Problem::new(
+                "cache.stale_if_error",
+                "does not go with auth.mode = passthrough: while Glance fails nobody could tell \
+                 whether the token is still good",
+            ));
         }
         if embedded && !self.glance.endpoints.is_empty() {
             problems.push(Problem::new(

@@ -55,6 +55,12 @@ impl Glance {
         Self { client, call }
     }
 
+    /// When a call for `caller` that begins now is over.
+    #[must_use]
+    pub fn deadline(&self, caller: &Caller) -> Instant {
+        caller.deadline.min(Instant::now() + self.call.timeout)
+    }
+
     /// `GET /v2/images/{id}`: the image's JSON, not yet read.
     pub async fn show(&self, caller: &Caller, id: &str) -> Result<Bytes, GlanceError> {
         let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
@@ -150,7 +156,7 @@ impl Glance {
             .build()
             .map_err(|error| GlanceError::Unavailable(error.without_url().to_string()))?;
         let limits = Limits {
-            deadline: caller.deadline.min(Instant::now() + self.call.timeout),
+            deadline: self.deadline(caller),
             max_body: self.call.max_answer,
         };
         Ok(upstream::exchange(&self.client, request, limits).await?)

@@ -65,6 +65,21 @@ impl From<NotGlance> for GlanceError {
 }
 
 impl GlanceError {
+    /// Whether it is Glance's last word on a write: one that it has not said anything on may still
+    /// be carried out.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::BadRequest(_)
+            | Self::Unauthorized
+            | Self::Forbidden(_)
+            | Self::NotFound
+            | Self::Conflict(_)
+            | Self::OverLimit { .. } => true,
+            Self::Unavailable(_) | Self::Nonsense(_) | Self::TooManyImages(_) => false,
+        }
+    }
+
     /// The failure that an answer other than the expected one stands for.
     #[must_use]
     pub fn of_answer(answer: &Answer) -> Self {

@@ -4,8 +4,9 @@
 //! client sends are never read, and nothing but the token itself travels on.
 
 use super::request_id::Ids;
+use crate::cache::{Scope, Share};
 use crate::glance::Endpoint;
-use crate::keystone::{self, Keystone, NoImageEndpoint, ScopeKind, Token};
+use crate::keystone::{self, DigestKey, Keystone, NoImageEndpoint, ScopeKind, Token};
 use crate::nova::ApiError;
 use crate::upstream::runtime::Spawner;
 use actix_web::HttpRequest;
@@ -17,6 +18,7 @@ use tracing::Instrument;
 #[derive(Debug)]
 pub struct Authenticator {
     mode: Mode,
+    share: Share,
     /// Where Glance is, unless the token's catalog says.
     endpoint: Option<Endpoint>,
     challenge: Option<String>,
@@ -27,8 +29,8 @@ pub struct Authenticator {
 pub enum Mode {
     /// Keystone judges the token.
     Keystone(Keystone),
-    /// Glance judges the token.
-    Passthrough,
+    /// Glance judges the token; the key is for telling tokens apart without keeping them.
+    Passthrough(DigestKey),
     /// There are no tokens.
     None,
 }
@@ -49,12 +51,18 @@ enum Who {
 }
 
 impl Authenticator {
-    /// `public_url` is what a 401 tells clients to log in at.
+    /// `share` is who shares answers; `public_url` is what a 401 tells clients to log in at.
     #[must_use]
-    pub fn new(mode: Mode, endpoint: Option<Endpoint>, public_url: Option<&str>) -> Self {
+    pub fn new(
+        mode: Mode,
+        share: Share,
+        endpoint: Option<Endpoint>,
+        public_url: Option<&str>,
+    ) -> Self {
         let challenge = public_url.map(|url| format!("Keystone uri=\"{url}\""));
         Self {
             mode,
+            share,
             endpoint,
             challenge,
         }
@@ -76,7 +84,7 @@ impl Authenticator {
         let headers = request.headers();
         let keystone = match &self.mode {
             Mode::Keystone(keystone) => keystone,
-            Mode::Passthrough => {
+            Mode::Passthrough(_) => {
                 let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
                 return Ok(self.unknown(Some(token)));
             }
@@ -136,6 +144,20 @@ impl Session {
             && let Ok(token) = token.to_str()
         {
             keystone.forget(token);
+        }
+    }
+
+    /// Whose answers this request's answer may be among; none when nobody can say.
+    #[must_use]
+    pub fn scope(&self, auth: &Authenticator) -> Option<Scope> {
+        match (&self.who, &auth.mode) {
+            (Who::Validated(token), _) => Scope::of(token, auth.share),
+            (Who::Unknown, Mode::Passthrough(key)) => {
+                let token = self.token.as_ref()?.to_str().ok()?;
+                Some(Scope::of_unread_token(token, key))
+            }
+            (Who::Unknown, Mode::None) => Some(Scope::anonymous()),
+            (Who::Unknown, Mode::Keystone(_)) => None,
         }
     }
 

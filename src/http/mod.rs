@@ -27,18 +27,22 @@ mod page;
 mod request_id;
 mod response;
 
+use crate::cache::{Fetched, Question};
 use crate::config;
 use crate::glance::{Caller, GlanceError};
 use crate::nova::json::Json;
 use crate::nova::links::{self, LinkBase};
 use crate::nova::microversion::{self, GENERIC_HEADER, LEGACY_HEADER, Negotiation, Version};
+use crate::nova::question::Asked;
 use crate::nova::routes::{self, Action, Api, Operation, Route, Target};
-use crate::nova::{self, ApiError, Request, Service, versions};
+use crate::nova::{self, Answer, ApiError, Request, Service, versions};
+use crate::telemetry::metrics::CacheOutcome;
 use crate::upstream::runtime::Spawner;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use auth::{Authenticator, Session};
+use futures_util::FutureExt as _;
 use request_id::Ids;
 use response::{Heads, Outcome};
 use std::sync::Arc;
@@ -56,6 +60,8 @@ pub struct Front {
     pub auth: Authenticator,
     /// The operations.
     pub service: Arc<Service>,
+    /// The `[cache]` switch.
+    pub cached: bool,
     /// Where upstream work runs.
     pub spawner: Spawner,
 }
@@ -64,8 +70,11 @@ pub struct Front {
 pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let started = Instant::now();
     let ids = Ids::of(&request);
-    let deadline = started + front.server.request_timeout;
-    let outcome = front.route(&request, payload, &ids, deadline).await;
+    let hours = Hours {
+        started,
+        deadline: started + front.server.request_timeout,
+    };
+    let outcome = front.route(&request, payload, &ids, hours).await;
     if let Some(error) = outcome.error() {
         access_log::failure(&ids, error);
     }
@@ -81,11 +90,11 @@ impl Front {
         request: &HttpRequest,
         payload: Payload,
         ids: &Ids,
-        deadline: Instant,
+        hours: Hours,
     ) -> Outcome {
         let path = request.uri().path();
         let max = self.service.max_microversion();
-        let root = || self.root(request);
+        let root = || self.root_of(request);
         match routes::parse(request.method().as_str(), path, &self.server.path_prefix) {
             Route::Options => Outcome::empty(Heads::None),
             Route::Outside => Outcome::page(Heads::None),
@@ -115,7 +124,7 @@ impl Front {
                     request,
                     payload,
                     ids,
-                    deadline,
+                    hours,
                     Place {
                         api,
                         project,
@@ -133,13 +142,17 @@ impl Front {
         request: &HttpRequest,
         payload: Payload,
         ids: &Ids,
-        deadline: Instant,
+        hours: Hours,
         place: Place<'_>,
     ) -> Outcome {
         if let Err(error) = body::check_announced(request, self.server.max_body) {
             return Outcome::fault(&error, Heads::Ids);
         }
-        let session = timeout_at(deadline, self.auth.session(request, &self.spawner, ids)).await;
+        let session = timeout_at(
+            hours.deadline,
+            self.auth.session(request, &self.spawner, ids),
+        )
+        .await;
         let session = match session.unwrap_or(Err(ApiError::Timeout)) {
             Ok(session) => session,
             Err(error) => return Outcome::fault(&error, Heads::Ids),
@@ -158,14 +171,19 @@ impl Front {
             request,
             payload,
             ids,
-            deadline,
+            hours,
             session,
             version,
         };
-        let answer = timeout_at(deadline, self.operate(work, place.api, project, operation)).await;
+        let answer = timeout_at(
+            hours.deadline,
+            self.operate(work, place.api, project, operation),
+        )
+        .await;
         match answer.unwrap_or(Err(ApiError::Timeout)) {
-            Ok(answer) => {
-                Outcome::answer(answer, heads, negotiate::success_type(request.headers()))
+            Ok((answer, cache)) => {
+                let media_type = negotiate::success_type(request.headers());
+                Outcome::answer(answer, heads, media_type, cache)
             }
             Err(error @ ApiError::BodyTooLarge) => Outcome::fault(&error, Heads::Ids),
             Err(error) => Outcome::fault(&error, heads),
@@ -178,7 +196,7 @@ impl Front {
         api: Api,
         project: Option<&str>,
         operation: Operation<'_>,
-    ) -> Result<nova::Answer, ApiError> {
+    ) -> Result<(Answer, Option<CacheOutcome>), ApiError> {
         body::check_content_type(work.request)?;
         let body = match operation.action {
             Action::CreateMetadata | Action::ReplaceMetadata | Action::UpdateMetadataItem => {
@@ -197,31 +215,46 @@ impl Front {
             return Err(ApiError::Gone);
         }
         let (token, endpoint) = work.session.glance()?;
-        let root = self.root(work.request);
+        let (scheme, host) = origin::of(work.request, &self.server);
+        let query = work.request.uri().query().unwrap_or_default();
+        let question = self.question(
+            &work.session,
+            Asked {
+                action: operation.action,
+                id: &operation.id,
+                key: &operation.key,
+                query,
+                api,
+                project,
+                scheme,
+                host: &host,
+                endpoint: &endpoint,
+            },
+        )?;
+        if let Some(question) = &question
+            && let Some(body) = self.service.answers.find(question, work.hours.started)
+        {
+            return Ok((Answer::chunks(body), Some(CacheOutcome::Hit)));
+        }
+        let root = self.root(scheme, &host);
         let glance = links::glance_root(&self.service.settings, endpoint.as_str());
+        let read = operation.action.is_read();
         let request = Request {
             action: operation.action,
             api,
             body,
             id: operation.id.into_owned(),
             key: operation.key.into_owned(),
-            query: work.request.uri().query().unwrap_or_default().to_owned(),
+            query: query.to_owned(),
             links: LinkBase::new(&root, api, project, &glance),
             caller: Caller {
                 endpoint,
                 token,
                 request_id: work.ids.upstream(),
-                deadline: work.deadline,
+                deadline: work.hours.deadline,
             },
         };
-        let service = Arc::clone(&self.service);
-        let span = work.ids.span();
-        let task = async move { service.answer(request).await }.instrument(span);
-        let answer = self
-            .spawner
-            .run(task)
-            .await
-            .unwrap_or(Err(ApiError::Internal));
+        let answer = self.perform(request, question, work.ids).await;
         if matches!(
             answer,
             Err(ApiError::Glance {
@@ -230,8 +263,50 @@ impl Front {
             })
         ) {
             work.session.refused_by_glance(&self.auth);
+            if let Some(scope) = work.session.scope(&self.auth) {
+                self.service.answers.refuse(&scope);
+            }
         }
-        answer
+        let shown = self.cached && read;
+        answer.map(|(answer, outcome)| (answer, shown.then_some(outcome)))
+    }
+
+    /// What the cache is asked, where it is on and the request is one for it.
+    fn question(&self, session: &Session, asked: Asked<'_>) -> Result<Option<Question>, ApiError> {
+        let scope = self.cached.then(|| session.scope(&self.auth)).flatten();
+        scope.map_or(Ok(None), |scope| asked.question(scope))
+    }
+
+    /// Has the request answered on the upstream runtime, by way of the cache where there is a
+    /// `question` for it.
+    async fn perform(
+        &self,
+        request: Request,
+        question: Option<Question>,
+        ids: &Ids,
+    ) -> Result<(Answer, CacheOutcome), ApiError> {
+        let service = Arc::clone(&self.service);
+        // Boxed: a hit has no use for the room that this takes.
+        let task = async move { service.answer(request).await };
+        let task = task.instrument(ids.span()).boxed();
+        let Some(question) = question else {
+            let answer = self.spawner.run(task).await;
+            return Ok((
+                answer.unwrap_or(Err(ApiError::Internal))?,
+                CacheOutcome::Bypass,
+            ));
+        };
+        let fetch = async move {
+            task.await.map(|answer| Fetched {
+                body: answer.body,
+                transitional: answer.transitional,
+            })
+        }
+        .boxed();
+        let answers = &self.service.answers;
+        let given = answers.fetch(question, &self.spawner, fetch).await;
+        let given = given.unwrap_or(Err(ApiError::Internal))?;
+        Ok((Answer::chunks(given.body), given.outcome))
     }
 
     /// The version document of one API, which honours the version headers where the API has them.
@@ -244,7 +319,7 @@ impl Front {
         document(
             request,
             StatusCode::OK,
-            versions::one(&self.root(request), api, max),
+            versions::one(&self.root_of(request), api, max),
             heads,
         )
     }
@@ -276,16 +351,24 @@ impl Front {
         }
     }
 
-    /// What this request's links begin with.
-    fn root(&self, request: &HttpRequest) -> String {
-        let (scheme, host) = origin::of(request, &self.server);
-        links::root(
-            &self.service.settings,
-            &scheme,
-            &host,
-            &self.server.path_prefix,
-        )
+    /// What the links to a client that came to `host` begin with.
+    fn root(&self, scheme: &str, host: &str) -> String {
+        let prefix = &self.server.path_prefix;
+        links::root(&self.service.settings, scheme, host, prefix)
     }
+
+    /// The same, for a version document.
+    fn root_of(&self, request: &HttpRequest) -> String {
+        let (scheme, host) = origin::of(request, &self.server);
+        self.root(scheme, &host)
+    }
+}
+
+/// When a request came and by when it must be answered.
+#[derive(Debug, Clone, Copy)]
+struct Hours {
+    started: Instant,
+    deadline: Instant,
 }
 
 /// Where below a mount point a request goes.
@@ -300,7 +383,7 @@ struct Work<'r> {
     request: &'r HttpRequest,
     payload: Payload,
     ids: &'r Ids,
-    deadline: Instant,
+    hours: Hours,
     session: Session,
     version: Version,
 }

@@ -2,41 +2,32 @@
 
 use crate::config;
 use actix_web::HttpRequest;
+use std::borrow::Cow;
 
 /// What links to this gateway begin with. The request's own `Host` counts; `Forwarded` and
 /// `X-Forwarded-*` only when the peer is one of `server.trusted_proxies`.
 #[must_use]
-pub fn of(request: &HttpRequest, server: &config::Server) -> (String, String) {
+pub fn of<'r>(request: &'r HttpRequest, server: &config::Server) -> (&'static str, Cow<'r, str>) {
     let trusted = request
         .peer_addr()
         .is_some_and(|peer| server.trusts(peer.ip()));
     if trusted {
         let info = request.connection_info();
-        let scheme = if info.scheme().eq_ignore_ascii_case("https") {
-            "https"
-        } else {
-            "http"
-        };
-        return (scheme.to_owned(), info.host().to_owned());
+        let secure = info.scheme().eq_ignore_ascii_case("https");
+        return (scheme(secure), Cow::Owned(info.host().to_owned()));
     }
-    let scheme = if request.app_config().secure() {
-        "https"
-    } else {
-        "http"
-    };
     let host = request
         .headers()
         .get(actix_web::http::header::HOST)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
         .filter(|host| !host.is_empty())
-        .or_else(|| {
-            request
-                .uri()
-                .authority()
-                .map(|authority| authority.as_str().to_owned())
-        })
-        .unwrap_or_else(|| request.app_config().local_addr().to_string());
-    (scheme.to_owned(), host)
+        .or_else(|| Some(Cow::Borrowed(request.uri().authority()?.as_str())))
+        .unwrap_or_else(|| Cow::Owned(request.app_config().local_addr().to_string()));
+    (scheme(request.app_config().secure()), host)
+}
+
+fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
 }
 
 #[cfg(test)]
@@ -53,7 +44,9 @@ mod tests {
         for &(name, value) in headers {
             request = request.insert_header((name, value));
         }
-        of(&request.to_http_request(), &server)
+        let request = request.to_http_request();
+        let (scheme, host) = of(&request, &server);
+        (scheme.to_owned(), host.into_owned())
     }
 
     #[test]

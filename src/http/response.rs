@@ -4,19 +4,21 @@ use super::auth::Authenticator;
 use super::negotiate::{self, Page};
 use super::page;
 use super::request_id::Ids;
+use crate::cache;
 use crate::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER};
 use crate::nova::{Answer, ApiError};
+use crate::telemetry::metrics::CacheOutcome;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 const FAULT_TYPE: &str = "application/json; charset=UTF-8";
 const JSON_TYPE: &str = "application/json";
+const CACHE_STATUS: &str = "cache-status";
 
 /// Which of Nova's own headers an answer carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Outcome {
     status: StatusCode,
     heads: Heads,
     body: Body,
+    /// How the cache took part, where it is on and the request is a read.
+    cache: Option<CacheOutcome>,
 }
 
 #[derive(Debug)]
@@ -44,14 +48,19 @@ enum Body {
     Fault(ApiError),
     Content {
         media_type: &'static str,
-        chunks: VecDeque<Bytes>,
+        body: cache::Body,
     },
 }
 
 impl Outcome {
     /// An operation's answer.
     #[must_use]
-    pub fn answer(answer: Answer, heads: Heads, media_type: &'static str) -> Self {
+    pub fn answer(
+        answer: Answer,
+        heads: Heads,
+        media_type: &'static str,
+        cache: Option<CacheOutcome>,
+    ) -> Self {
         let status = StatusCode::from_u16(answer.status.as_u16())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
@@ -59,8 +68,9 @@ impl Outcome {
             heads,
             body: Body::Content {
                 media_type,
-                chunks: answer.chunks.into(),
+                body: answer.body,
             },
+            cache,
         }
     }
 
@@ -72,11 +82,12 @@ impl Outcome {
         heads: Heads,
         media_type: &'static str,
     ) -> Self {
-        let chunks = VecDeque::from([Bytes::from(body)]);
+        let body = [Bytes::from(body)].into();
         Self {
             status,
             heads,
-            body: Body::Content { media_type, chunks },
+            body: Body::Content { media_type, body },
+            cache: None,
         }
     }
 
@@ -87,6 +98,7 @@ impl Outcome {
             status: StatusCode::OK,
             heads,
             body: Body::Empty,
+            cache: None,
         }
     }
 
@@ -97,6 +109,7 @@ impl Outcome {
             status: StatusCode::NOT_FOUND,
             heads,
             body: Body::Page,
+            cache: None,
         }
     }
 
@@ -109,6 +122,7 @@ impl Outcome {
             status,
             heads,
             body: Body::Fault(error.clone()),
+            cache: None,
         }
     }
 
@@ -152,14 +166,14 @@ impl Outcome {
                 response.body(if head { "" } else { page })
             }
             Body::Fault(error) => fault(response, &error, auth),
-            Body::Content {
-                media_type,
-                mut chunks,
-            } => {
+            Body::Content { media_type, body } => {
                 response.insert_header((header::CONTENT_TYPE, media_type));
-                match (chunks.len(), chunks.pop_front()) {
-                    (1, Some(only)) => response.body(only),
-                    (_, first) => response.body(Chunks::new(first.into_iter().chain(chunks))),
+                if let Some(outcome) = self.cache {
+                    response.insert_header((CACHE_STATUS, cache_status(outcome)));
+                }
+                match &*body {
+                    [only] => response.body(only.clone()),
+                    _ => response.body(Chunks::new(body)),
                 }
             }
         }
@@ -205,18 +219,30 @@ fn fault(
     response.body(fault.body())
 }
 
+/// `Cache-Status` as RFC 9211 has it.
+const fn cache_status(outcome: CacheOutcome) -> &'static str {
+    match outcome {
+        CacheOutcome::Hit => "nova-image-proxy; hit",
+        CacheOutcome::Miss => "nova-image-proxy; fwd=miss",
+        CacheOutcome::Coalesced => "nova-image-proxy; fwd=miss; collapsed",
+        CacheOutcome::Stale => "nova-image-proxy; fwd=stale; detail=stale-if-error",
+        CacheOutcome::Bypass => "nova-image-proxy; fwd=bypass",
+    }
+}
+
 /// A body of known length in the pieces it was made in.
 struct Chunks {
     left: u64,
-    chunks: VecDeque<Bytes>,
+    next: usize,
+    pieces: cache::Body,
 }
 
 impl Chunks {
-    fn new(chunks: impl Iterator<Item = Bytes>) -> Self {
-        let chunks: VecDeque<Bytes> = chunks.collect();
+    fn new(chunks: cache::Body) -> Self {
         Self {
             left: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
-            chunks,
+            next: 0,
+            pieces: chunks,
         }
     }
 }
@@ -232,6 +258,8 @@ impl MessageBody for Chunks {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        Poll::Ready(self.chunks.pop_front().map(Ok))
+        let chunk = self.pieces.get(self.next).cloned();
+        self.next += 1;
+        Poll::Ready(chunk.map(Ok))
     }
 }

@@ -1,5 +1,6 @@
 //! A successful answer, before it becomes HTTP.
 
+use crate::cache::Body;
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -9,22 +10,26 @@ pub struct Answer {
     /// The status line's code.
     pub status: StatusCode,
     /// The body, in the pieces it was made in.
-    pub chunks: Vec<Bytes>,
+    pub body: Body,
+    /// An image in it is coming into being.
+    pub transitional: bool,
 }
 
 impl Answer {
     /// 200 with a JSON body.
     #[must_use]
     pub fn json(body: Vec<u8>) -> Self {
-        Self::chunks(vec![Bytes::from(body)])
+        // Exactly as long as it is: what is kept weighs what it says.
+        Self::chunks([Bytes::from(body.into_boxed_slice())].into())
     }
 
     /// 200 with a JSON body made in pieces.
     #[must_use]
-    pub fn chunks(chunks: Vec<Bytes>) -> Self {
+    pub fn chunks(body: Body) -> Self {
         Self {
             status: StatusCode::OK,
-            chunks,
+            body,
+            transitional: false,
         }
     }
 
@@ -33,7 +38,16 @@ impl Answer {
     pub fn no_content() -> Self {
         Self {
             status: StatusCode::NO_CONTENT,
-            chunks: Vec::new(),
+            ..Self::chunks([].into())
+        }
+    }
+
+    /// The same, and whether an image in it is coming into being.
+    #[must_use]
+    pub fn transitional(self, transitional: bool) -> Self {
+        Self {
+            transitional,
+            ..self
         }
     }
 }

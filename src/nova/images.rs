@@ -12,17 +12,19 @@ pub async fn list(service: &Service, request: Request, detail: Detail) -> Result
     let list = query::parse_list(&request.query)?;
     let limit = list.images.limit;
     let mut view = ListView::new(detail, request.links);
+    let rule = service.transitional();
+    let mut transitional = false;
     service
         .glance
         .pages(request.caller, list.images)
-        .for_each(|page| view.push(&page))
+        .for_each(|page| {
+            transitional = transitional || page.images.iter().any(|image| rule.is(image));
+            view.push(&page);
+        })
         .await
         .map_err(during(During::List))?;
-    Ok(Answer::chunks(view.finish(
-        &list.link,
-        limit,
-        service.settings.max_limit,
-    )))
+    let body = view.finish(&list.link, limit, service.settings.max_limit);
+    Ok(Answer::chunks(body).transitional(transitional))
 }
 
 /// `GET /images/{id}`
@@ -34,7 +36,8 @@ pub async fn show(service: &Service, request: Request) -> Result<Answer, ApiErro
         .await
         .map_err(during(During::Show))?;
     let image = Image::parse(&body).map_err(|error| during(During::Show)(error.into()))?;
-    Ok(Answer::json(view::image(&image, &request.links)))
+    let transitional = service.transitional().is(&image);
+    Ok(Answer::json(view::image(&image, &request.links)).transitional(transitional))
 }
 
 /// `DELETE /images/{id}`
@@ -44,10 +47,9 @@ pub async fn delete(service: &Service, request: Request) -> Result<Answer, ApiEr
         .lock(&request.id, request.caller.deadline)
         .await;
     let _turn = turn.ok_or(ApiError::Timeout)?;
-    service
-        .glance
-        .delete(&request.caller, &request.id)
-        .await
-        .map_err(during(During::Delete))?;
+    let mut write = service.answers.write(&request.id);
+    let deleted = service.glance.delete(&request.caller, &request.id);
+    let deleted = service.tracked(&mut write, &request.caller, deleted).await;
+    deleted.map_err(during(During::Delete))?;
     Ok(Answer::no_content())
 }

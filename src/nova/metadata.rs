@@ -6,22 +6,27 @@ use super::fault::{ApiError, During};
 use super::json::Json;
 use super::service::{Request, Service, during};
 use super::{body, query, view};
+use crate::cache::WriteGuard;
 use crate::glance::{GlanceError, Image, patch};
 use bytes::Bytes;
 
 /// `GET /images/{id}/metadata`
 pub async fn list(service: &Service, request: Request) -> Result<Answer, ApiError> {
     query::check_utf8(&request.query)?;
-    let image = read(service, &request).await?;
-    Ok(Answer::json(view::metadata(&parse(&image, &request)?)))
+    let body = read(service, &request).await?;
+    let image = parse(&body, &request)?;
+    let transitional = service.transitional().is(&image);
+    Ok(Answer::json(view::metadata(&image)).transitional(transitional))
 }
 
 /// `GET /images/{id}/metadata/{key}`
 pub async fn show(service: &Service, request: Request) -> Result<Answer, ApiError> {
     query::check_utf8(&request.query)?;
-    let image = read(service, &request).await?;
-    let item = view::metadata_item(&parse(&image, &request)?, &request.key);
-    item.map(Answer::json).ok_or(ApiError::KeyNotFound)
+    let body = read(service, &request).await?;
+    let image = parse(&body, &request)?;
+    let transitional = service.transitional().is(&image);
+    let item = view::metadata_item(&image, &request.key).ok_or(ApiError::KeyNotFound)?;
+    Ok(Answer::json(item).transitional(transitional))
 }
 
 /// `POST /images/{id}/metadata`: sets the items sent, answers all there are.
@@ -60,11 +65,14 @@ async fn write(service: &Service, request: &Request, change: &Change) -> Result<
         .lock(&request.id, request.caller.deadline)
         .await;
     let _turn = turn.ok_or(ApiError::Timeout)?;
-    match write_once(service, request, change).await {
+    // Also for a change that turns out to change nothing: its client was told of the image as it
+    // is now, and must not be shown an older one afterwards.
+    let mut write = service.answers.write(&request.id);
+    match write_once(service, request, change, &mut write).await {
         Err(ApiError::Glance {
             error: GlanceError::Conflict(_),
             ..
-        }) => write_once(service, request, change).await,
+        }) => write_once(service, request, change, &mut write).await,
         other => other,
     }
 }
@@ -73,6 +81,7 @@ async fn write_once(
     service: &Service,
     request: &Request,
     change: &Change,
+    write: &mut WriteGuard<'_>,
 ) -> Result<Bytes, ApiError> {
     let image = read(service, request).await?;
     let before = change::properties(&parse(&image, request)?);
@@ -81,10 +90,8 @@ async fn write_once(
     if ops.is_empty() {
         return Ok(image);
     }
-    let patched = service
-        .glance
-        .patch(&request.caller, &request.id, &ops)
-        .await;
+    let patched = service.glance.patch(&request.caller, &request.id, &ops);
+    let patched = service.tracked(write, &request.caller, patched).await;
     patched.map_err(during(about(request)))
 }
 

@@ -16,8 +16,10 @@ pub mod metadata;
 pub mod microversion;
 pub mod python;
 pub mod query;
+pub mod question;
 pub mod routes;
 pub mod service;
+pub mod transitional;
 pub mod versions;
 pub mod view;
 

@@ -54,6 +54,25 @@ pub enum Action {
     DeleteMetadataItem,
 }
 
+impl Action {
+    /// Whether it only reads.
+    #[must_use]
+    pub const fn is_read(self) -> bool {
+        match self {
+            Self::ListImages
+            | Self::DetailImages
+            | Self::ShowImage
+            | Self::ListMetadata
+            | Self::ShowMetadataItem => true,
+            Self::DeleteImage
+            | Self::CreateMetadata
+            | Self::ReplaceMetadata
+            | Self::UpdateMetadataItem
+            | Self::DeleteMetadataItem => false,
+        }
+    }
+}
+
 struct Entry {
     method: &'static str,
     path: &'static [Segment],

@@ -7,10 +7,14 @@ use super::links::LinkBase;
 use super::locks::WriteLocks;
 use super::microversion::Version;
 use super::routes::{Action, Api};
+use super::transitional::Transitional;
 use super::view::Detail;
 use super::{images, metadata};
+use crate::cache::{Answers, WriteGuard};
 use crate::config;
 use crate::glance::{Caller, Glance, GlanceError};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The compute API's image operations on top of Glance.
 #[derive(Debug)]
@@ -21,6 +25,10 @@ pub struct Service {
     pub settings: config::Nova,
     /// The queue for writes.
     pub locks: WriteLocks,
+    /// What has been answered, and which of it a write has made old.
+    pub answers: Arc<Answers<ApiError>>,
+    /// `cache.transitional_window`.
+    pub transitional_window: Duration,
 }
 
 /// One request, checked and resolved: everything an operation needs besides the service.
@@ -49,6 +57,27 @@ impl Service {
     #[must_use]
     pub fn max_microversion(&self) -> Version {
         Version::new(2, self.settings.max_microversion)
+    }
+
+    /// Which images are coming into being, as of now.
+    #[must_use]
+    pub fn transitional(&self) -> Transitional {
+        Transitional::now(self.transitional_window)
+    }
+
+    /// Sends a write to Glance, and tells `write` whether its outcome is known.
+    pub async fn tracked<T>(
+        &self,
+        write: &mut WriteGuard<'_>,
+        caller: &Caller,
+        call: impl Future<Output = Result<T, GlanceError>>,
+    ) -> Result<T, GlanceError> {
+        write.sending(self.glance.deadline(caller));
+        let outcome = call.await;
+        if outcome.as_ref().err().is_none_or(GlanceError::is_final) {
+            write.settled();
+        }
+        outcome
     }
 
     /// Does what `request` asks for.

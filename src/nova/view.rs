@@ -6,6 +6,7 @@
 
 use super::links::LinkBase;
 use super::query::next_query;
+use crate::cache::Body;
 use crate::glance::{Image, ImagePage, is_null, plain, text};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -113,8 +114,7 @@ impl ListView {
         if let Some(last) = page.images.last() {
             self.last_id = last.id.and_then(text).map(Cow::into_owned);
         }
-        out.shrink_to_fit();
-        self.chunks.push(Bytes::from(out));
+        self.chunks.push(Bytes::from(out.into_boxed_slice()));
     }
 
     /// Ends the list, with a next link when it holds as many images as were allowed: the client's
@@ -125,7 +125,7 @@ impl ListView {
         parameters: &BTreeMap<String, String>,
         limit: Option<u64>,
         max_limit: u64,
-    ) -> Vec<Bytes> {
+    ) -> Body {
         let mut out = Vec::with_capacity(256);
         if self.chunks.is_empty() {
             out.extend_from_slice(b"{\"images\": [");
@@ -141,8 +141,8 @@ impl ListView {
             out.extend_from_slice(b"}]");
         }
         out.push(b'}');
-        self.chunks.push(Bytes::from(out));
-        self.chunks
+        self.chunks.push(Bytes::from(out.into_boxed_slice()));
+        self.chunks.into()
     }
 }
 
@@ -257,7 +257,8 @@ fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
     }
 }
 
-fn utc(text: &str) -> Option<DateTime<Utc>> {
+/// A date of Glance's.
+pub(super) fn utc(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text)
         .map(|date| date.to_utc())
         .ok()

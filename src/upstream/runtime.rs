@@ -20,6 +20,13 @@ pub struct TaskLost;
 pub struct Spawner(Handle);
 
 impl Spawner {
+    /// A handle to the runtime this is called on.
+    #[cfg(test)]
+    #[must_use]
+    pub fn current() -> Self {
+        Self(Handle::current())
+    }
+
     /// Runs `work` in a task of its own, which goes on when the caller stops waiting.
     pub async fn run<T, F>(&self, work: F) -> Result<T, TaskLost>
     where

@@ -1,0 +1,78 @@
+//! What an answer is found by.
+
+use super::scope::Scope;
+use super::stamp::Subject;
+
+/// Ends a part of the request in a key. No UTF-8 text holds this byte, so no two lists of parts
+/// become the same bytes.
+const END: u8 = 0xff;
+
+/// Whose answer, and to what. Equality is exact: the parts are compared, not a digest of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    // Requests differ more often than scopes, so they are compared first.
+    request: Box<[u8]>,
+    scope: Scope,
+}
+
+impl Key {
+    /// The key of the request that `parts` describe: everything its answer depends on besides the
+    /// scope and Glance's state.
+    #[must_use]
+    pub fn new<'p>(scope: Scope, parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut request = Vec::with_capacity(192);
+        for part in parts {
+            request.extend_from_slice(part.as_bytes());
+            request.push(END);
+        }
+        Self {
+            request: request.into_boxed_slice(),
+            scope,
+        }
+    }
+
+    /// Whose answer this is.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// How much memory the key takes, in bytes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.request.len() + self.scope.bytes()
+    }
+}
+
+/// A read whose answer may be kept.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// What its answer is found by.
+    pub key: Key,
+    /// Which writes make its answer old.
+    pub subject: Subject,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_equal_exactly_when_all_parts_are(
+            one in prop::collection::vec("[ab/]{0,2}", 0..4),
+            other in prop::collection::vec("[ab/]{0,2}", 0..4),
+        ) {
+            let key = |parts: &[String]| Key::new(Scope::anonymous(), parts.iter().map(String::as_str));
+            prop_assert_eq!(key(&one) == key(&other), one == other);
+        }
+    }
+
+    #[test]
+    fn a_key_weighs_what_it_holds() {
+        let empty = Key::new(Scope::anonymous(), []).bytes();
+        let key = Key::new(Scope::anonymous(), ["12345", "12345"]);
+        assert_eq!(key.bytes(), empty + 12);
+    }
+}

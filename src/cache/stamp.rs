@@ -1,0 +1,289 @@
+//! Which answers a write has made old.
+//!
+//! A reader takes the stamp of what it reads *before* it asks Glance, and its answer counts only
+//! for as long as the stamp is the same. Every write through this process changes the stamp of its
+//! image and that of all lists when its outcome is there, before its client hears of it. So an
+//! answer that a read brings back from before the write is kept by nobody.
+//!
+//! After a write whose outcome nobody knows (a time-out, a broken connection) Glance may still act
+//! for a while. Until that is over what the write is about stays *closed*: answers are fetched one
+//! by one and not kept.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Two images that share a slot make each other's answers old, which costs a call and nothing else.
+const SLOTS: usize = 4096;
+/// How long after the deadline of a call Glance may still act on it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A list, so every image.
+    List,
+    /// One image.
+    Image(Uuid),
+}
+
+impl Subject {
+    /// The image with this id. Only ids in the usual form of a UUID are told apart here; any other
+    /// text might be a second name for the same image, as databases compare text.
+    #[must_use]
+    pub fn image(id: &str) -> Option<Self> {
+        let usual = id.len() == 36;
+        Uuid::try_parse(id).ok().filter(|_| usual).map(Self::Image)
+    }
+}
+
+/// The state of what a read is about, as far as this process has changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    subject: u64,
+    everything: u64,
+    token: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    writes: AtomicU64,
+    /// In milliseconds since the stamps began.
+    closed_until: AtomicU64,
+}
+
+impl Slot {
+    fn bump(&self) {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn read(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+/// All stamps there are: a fixed number.
+#[derive(Debug)]
+pub struct Stamps {
+    began: Instant,
+    images: Box<[Slot]>,
+    list: Slot,
+    /// For writes to ids that name nobody knows which image.
+    everything: Slot,
+    tokens: Box<[AtomicU64]>,
+}
+
+impl Default for Stamps {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            images: (0..SLOTS).map(|_| Slot::default()).collect(),
+            list: Slot::default(),
+            everything: Slot::default(),
+            tokens: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl Stamps {
+    /// The stamp of `subject` for readers with this [`super::Scope::token_number`].
+    pub fn read(&self, subject: Subject, token: u64) -> Stamp {
+        Stamp {
+            subject: self.slot(subject).read(),
+            everything: self.everything.read(),
+            token: self.token(token).load(Ordering::SeqCst),
+        }
+    }
+
+    /// Whether a write of unknown outcome may still change `subject`. To be asked after
+    /// [`Stamps::read`].
+    pub fn is_closed(&self, subject: Subject, now: Instant) -> bool {
+        let now = self.since_began(now);
+        [self.slot(subject), &self.everything]
+            .iter()
+            .any(|slot| now < slot.closed_until.load(Ordering::SeqCst))
+    }
+
+    /// Makes every answer given for this [`super::Scope::token_number`] old.
+    pub fn refuse_token(&self, token: u64) {
+        self.token(token).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Begins a write to the image with this id.
+    pub fn write(&self, id: &str) -> WriteGuard<'_> {
+        let image = Subject::image(id).map_or(&self.everything, |subject| self.slot(subject));
+        WriteGuard {
+            stamps: self,
+            image,
+            landing: None,
+        }
+    }
+
+    fn slot(&self, subject: Subject) -> &Slot {
+        match subject {
+            Subject::List => &self.list,
+            Subject::Image(id) => {
+                let (high, low) = id.as_u64_pair();
+                self.images.get(index(high ^ low)).unwrap_or(&self.list)
+            }
+        }
+    }
+
+    fn token(&self, number: u64) -> &AtomicU64 {
+        self.tokens.get(index(number)).unwrap_or(&self.list.writes)
+    }
+
+    fn since_began(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.began).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+/// Folds the number, so that ids which differ in one place only are spread too.
+fn index(number: u64) -> usize {
+    let folded = number ^ (number >> 32);
+    let folded = (folded ^ (folded >> 16)) % SLOTS as u64;
+    usize::try_from(folded).unwrap_or(0)
+}
+
+/// A write under way; when it is dropped, every answer from before is old.
+#[derive(Debug)]
+pub struct WriteGuard<'s> {
+    stamps: &'s Stamps,
+    image: &'s Slot,
+    /// The deadline of a call whose outcome is not known yet.
+    landing: Option<Instant>,
+}
+
+impl WriteGuard<'_> {
+    /// A call that changes the image is about to be sent, to be answered until `deadline`.
+    pub fn sending(&mut self, deadline: Instant) {
+        self.landing = Some(deadline);
+    }
+
+    /// Glance has said what became of the call.
+    pub fn settled(&mut self) {
+        self.landing = None;
+    }
+}
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        let slots = [self.image, &self.stamps.list];
+        // Closed first: who reads the new stamp must find the slot closed.
+        if let Some(deadline) = self.landing {
+            let until = self.stamps.since_began(deadline + GRACE);
+            for slot in slots {
+                slot.closed_until.fetch_max(until, Ordering::SeqCst);
+            }
+        }
+        for slot in slots {
+            slot.bump();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "11111111-2222-4333-8444-555555555555";
+
+    fn image(id: &str) -> Subject {
+        Subject::image(id).unwrap()
+    }
+
+    #[test]
+    fn a_write_changes_the_stamps_of_its_image_and_of_lists_and_no_other() {
+        let stamps = Stamps::default();
+        let other = image("11111111-2222-4333-8444-555555555556");
+        let before = [Subject::List, image(ONE), other].map(|subject| stamps.read(subject, 0));
+        drop(stamps.write(ONE));
+        let after = [Subject::List, image(ONE), other].map(|subject| stamps.read(subject, 0));
+        assert_ne!(before[0], after[0]);
+        assert_ne!(before[1], after[1]);
+        assert_eq!(before[2], after[2]);
+    }
+
+    #[test]
+    fn the_case_of_an_id_does_not_matter_and_other_forms_of_it_are_no_subject() {
+        let id = "aaaaaaaa-2222-4333-8444-555555555555";
+        assert_eq!(image(id), image(&id.to_uppercase()));
+        for other in [
+            &id.replace('-', ""),
+            &format!("{{{id}}}"),
+            &format!("{id} "),
+            "",
+            "detail",
+        ] {
+            assert_eq!(Subject::image(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_write_to_an_odd_id_makes_everything_old() {
+        let stamps = Stamps::default();
+        let before = stamps.read(image(ONE), 0);
+        drop(stamps.write(&format!("{ONE} ")));
+        assert_ne!(before, stamps.read(image(ONE), 0));
+    }
+
+    #[test]
+    fn the_stamps_change_when_the_write_is_over_and_not_before() {
+        let stamps = Stamps::default();
+        let before = stamps.read(Subject::List, 0);
+        let guard = stamps.write(ONE);
+        assert_eq!(before, stamps.read(Subject::List, 0));
+        drop(guard);
+        assert_ne!(before, stamps.read(Subject::List, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_outcome_closes_until_the_deadline_and_a_grace_have_passed() {
+        let stamps = Stamps::default();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut guard = stamps.write(ONE);
+        guard.sending(deadline);
+        drop(guard);
+        for subject in [image(ONE), Subject::List] {
+            assert!(stamps.is_closed(subject, Instant::now()));
+            let end = deadline + GRACE;
+            assert!(stamps.is_closed(subject, end.checked_sub(Duration::from_millis(1)).unwrap()));
+            assert!(!stamps.is_closed(subject, end));
+        }
+        assert!(!stamps.is_closed(
+            image("11111111-2222-4333-8444-555555555556"),
+            Instant::now()
+        ));
+    }
+
+    #[test]
+    fn a_known_outcome_closes_nothing() {
+        let stamps = Stamps::default();
+        let mut guard = stamps.write(ONE);
+        guard.sending(Instant::now() + Duration::from_secs(30));
+        guard.settled();
+        drop(guard);
+        assert!(!stamps.is_closed(image(ONE), Instant::now()));
+        assert!(!stamps.is_closed(Subject::List, Instant::now()));
+    }
+
+    #[test]
+    fn an_unknown_outcome_of_an_odd_id_closes_everything() {
+        let stamps = Stamps::default();
+        let mut guard = stamps.write("odd");
+        guard.sending(Instant::now() + Duration::from_secs(30));
+        drop(guard);
+        assert!(stamps.is_closed(image(ONE), Instant::now()));
+    }
+
+    #[test]
+    fn a_refused_token_makes_its_own_answers_old() {
+        let stamps = Stamps::default();
+        let (own, other) = (stamps.read(Subject::List, 7), stamps.read(Subject::List, 9));
+        stamps.refuse_token(7);
+        assert_ne!(own, stamps.read(Subject::List, 7));
+        assert_eq!(other, stamps.read(Subject::List, 9));
+    }
+}
