@@ -1,7 +1,11 @@
 //! Tests through HTTP that need nothing but the toolchain.
 
 #[cfg(test)]
+mod cache;
+#[cfg(test)]
 mod command_line;
+#[cfg(test)]
+mod connection;
 #[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
@@ -22,3 +26,5 @@ mod recorded;
 mod replay;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod stale;

@@ -146,8 +146,11 @@ fn while_keystone_is_away_known_tokens_go_on_and_others_are_told_to_wait() {
     let _alone = stack.alone();
     let known = stack.new_token("demo", true);
     let cold = stack.new_token("alt", true);
-    let gateway = Gateway::start(stack, &[]);
-    let forgetful = Gateway::start(stack, &[("AUTH__TOKEN_TTL", "2s")]);
+    let gateway = Gateway::start(stack, &[("CACHE__ENABLED", "false")]);
+    let forgetful = Gateway::start(
+        stack,
+        &[("AUTH__TOKEN_TTL", "2s"), ("CACHE__ENABLED", "false")],
+    );
     let list = |token: &str| send(gateway.base(), "GET", "/v2.1/images?limit=1", token, None);
     let from_forgetful = || {
         send(
@@ -202,7 +205,7 @@ fn while_glance_is_away_everything_that_needs_it_is_told_to_wait() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let token = stack.token("demo");
-    let gateway = Gateway::start(stack, &[]);
+    let gateway = Gateway::start(stack, &[("CACHE__ENABLED", "false")]);
     let show = || {
         send(
             gateway.base(),
@@ -329,7 +332,13 @@ fn every_status_of_glances_is_told_as_what_it_means() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let stub = Stub::start();
-    let gateway = Gateway::start(stack, &[("GLANCE__ENDPOINTS", &stub.url())]);
+    let gateway = Gateway::start(
+        stack,
+        &[
+            ("GLANCE__ENDPOINTS", &stub.url()),
+            ("CACHE__ENABLED", "false"),
+        ],
+    );
     let token = stack.token("demo");
     let mut told = BTreeSet::new();
     for code in CODES {
@@ -366,7 +375,13 @@ fn an_image_of_the_stubs_is_shown_as_nova_showed_it() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let stub = Stub::start();
-    let gateway = Gateway::start(stack, &[("GLANCE__ENDPOINTS", &stub.url())]);
+    let gateway = Gateway::start(
+        stack,
+        &[
+            ("GLANCE__ENDPOINTS", &stub.url()),
+            ("CACHE__ENABLED", "false"),
+        ],
+    );
     let shown = case("stub.200.show");
     let path = shown["request"]["path"].as_str().unwrap();
     let answer = send(gateway.base(), "GET", path, &stack.token("demo"), None);

@@ -6,6 +6,8 @@ use crate::gateway::Gateway;
 use crate::replay::{Case, Cloud, Deviations, cases, replay};
 use crate::stack::Stack;
 
+const UNCACHED: &[(&str, &str)] = &[("CACHE__ENABLED", "false")];
+
 fn cloud(stack: &Stack, base: &str) -> Cloud {
     let users = ["admin", "demo", "alt"].map(str::to_owned);
     let projects: HashMap<_, _> = users
@@ -26,12 +28,12 @@ fn cloud(stack: &Stack, base: &str) -> Cloud {
     )
 }
 
-fn replay_through_the_gateway(wanted: impl Fn(&Case) -> bool) {
+fn replay_through_the_gateway(settings: &[(&str, &str)], wanted: impl Fn(&Case) -> bool) {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let cases = cases();
     let expected = Deviations::load().expected(&cases);
-    let gateway = Gateway::start(stack, &[]);
+    let gateway = Gateway::start(stack, settings);
     let wanted: Vec<_> = cases.iter().filter(|case| wanted(case)).collect();
     replay(&cloud(stack, gateway.base()), &wanted, &expected);
     let log = gateway.log();
@@ -45,12 +47,19 @@ fn replay_through_the_gateway(wanted: impl Fn(&Case) -> bool) {
 
 #[test]
 fn every_recorded_read_is_answered_as_nova_did() {
-    replay_through_the_gateway(|case| !case.is_write());
+    replay_through_the_gateway(UNCACHED, |case| !case.is_write());
 }
 
 #[test]
 fn every_recorded_write_is_answered_as_nova_did_and_leaves_the_same_in_glance() {
-    replay_through_the_gateway(Case::is_write);
+    replay_through_the_gateway(UNCACHED, Case::is_write);
+}
+
+/// A list among the writes would show the image that its case has just made in Glance itself.
+#[test]
+fn with_the_cache_on_the_answers_are_the_same() {
+    let cached = [("CACHE__TTL", "1m")];
+    replay_through_the_gateway(&cached, |case| !case.makes_images_behind_a_list());
 }
 
 /// Without any deviation: shows that the recording, the services and the comparison are sound. A sample

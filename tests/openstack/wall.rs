@@ -28,6 +28,7 @@ use chance::Chance;
 use changes::Changer;
 use history::{Epoch, History};
 use question::{Question, Seen};
+use rstest::rstest;
 
 const WORKERS: usize = 8;
 const TTL: Duration = Duration::from_millis(500);
@@ -36,13 +37,15 @@ const REQUESTS_PER_CHANGE: usize = 50;
 
 #[test]
 fn nobody_is_shown_what_glance_would_not_show_them() {
-    hold_the_wall(Duration::ZERO, &[]);
+    hold_the_wall(Duration::ZERO, &[("CACHE__ENABLED", "false")]);
 }
 
-#[test]
-fn nobody_is_shown_what_glance_would_not_show_them_with_the_cache_on() {
+#[rstest]
+#[case("project")]
+#[case("user")]
+fn nobody_is_shown_what_glance_would_not_show_them_with_the_cache_on(#[case] share: &str) {
     let ttl = format!("{}ms", TTL.as_millis());
-    hold_the_wall(TTL, &[("CACHE__ENABLED", "true"), ("CACHE__TTL", &ttl)]);
+    hold_the_wall(TTL, &[("CACHE__SHARE", share), ("CACHE__TTL", &ttl)]);
 }
 
 /// What was asked and what came of it, for the last lines of the test's output.
@@ -68,7 +71,7 @@ struct Wall<'a> {
 fn hold_the_wall(ttl: Duration, settings: &[(&str, &str)]) {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let wanted = number("WALL_REQUESTS").unwrap_or(2000).div_ceil(2);
+    let wanted = number("WALL_REQUESTS").unwrap_or(2000).div_ceil(3);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = number("WALL_SEED").unwrap_or(u64::from(clock.unwrap().subsec_nanos()));
     println!("{wanted} requests, cache.ttl={ttl:?}, WALL_SEED={seed}");

@@ -88,6 +88,12 @@ impl Case {
                 | ("PUT", Some([_, "metadata", _]))
         )
     }
+
+    /// Whether an image is made for it in Glance itself, of which a cached list knows nothing.
+    pub fn makes_images_behind_a_list(&self) -> bool {
+        let below = self.request.below_images();
+        self.fresh_image.is_some() && matches!(below.as_deref(), Some([] | ["detail"]))
+    }
 }
 
 /// All recorded cases, in the order they were recorded.

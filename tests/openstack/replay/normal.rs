@@ -6,7 +6,9 @@ use super::case::Normal;
 use crate::raw::Answer;
 
 /// Headers of the connection and the server, not of the API.
-const IGNORED: [&str; 6] = [
+/// `Cache-Status` is one that a gateway with a cache adds.
+const IGNORED: [&str; 7] = [
+    "cache-status",
     "connection",
     "date",
     "server",
