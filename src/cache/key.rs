@@ -19,8 +19,12 @@ impl Key {
     /// The key of the request that `parts` describe: everything its answer depends on besides the
     /// scope and Glance's state.
     #[must_use]
-    pub fn new<'p>(scope: Scope, parts: impl IntoIterator<Item = &'p str>) -> Self {
-        let mut request = Vec::with_capacity(192);
+    pub fn new<'p, P>(scope: Scope, parts: P) -> Self
+    where
+        P: IntoIterator<Item = &'p str, IntoIter: Clone>,
+    {
+        let parts = parts.into_iter();
+        let mut request = Vec::with_capacity(parts.clone().map(|part| part.len() + 1).sum());
         for part in parts {
             request.extend_from_slice(part.as_bytes());
             request.push(END);

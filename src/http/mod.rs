@@ -336,13 +336,13 @@ impl Front {
                 .map(actix_web::http::header::HeaderValue::as_bytes)
         };
         match microversion::negotiate(values(GENERIC_HEADER), values(LEGACY_HEADER), max) {
-            Negotiation::Accepted(version) => Ok((version, Heads::Versioned(version.to_string()))),
+            Negotiation::Accepted(version) => Ok((version, Heads::Versioned(version))),
             Negotiation::OutOfRange(asked) => {
                 let error = ApiError::VersionOutOfRange {
                     asked: asked.clone(),
                     max,
                 };
-                Err(Outcome::fault(&error, Heads::Versioned(asked)))
+                Err(Outcome::fault(&error, Heads::Asked(asked)))
             }
             Negotiation::Malformed(text) => Err(Outcome::fault(
                 &ApiError::MalformedVersion(text),

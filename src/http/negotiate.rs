@@ -79,6 +79,8 @@ fn best<'h>(accept: &'h str) -> Option<(&'static str, MediaRange<'h>)> {
 #[must_use]
 pub fn success_type(headers: &HeaderMap) -> &'static str {
     text(headers, ACCEPT)
+        // What nearly every client sends needs no weighing.
+        .filter(|accept| !matches!(*accept, JSON | "*/*"))
         .and_then(best)
         .map_or(JSON, |(media_type, _)| media_type)
 }

@@ -1,7 +1,6 @@
 //! Request ids: one of our own for every request, and the client's when it sent a proper one.
 
 use actix_web::HttpRequest;
-use std::fmt::Write;
 use uuid::Uuid;
 
 const GLOBAL_HEADER: &str = "X-OpenStack-Request-ID";
@@ -18,10 +17,9 @@ impl Ids {
     /// A fresh id, and the client's global one when it is well-formed.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        let mut local = String::with_capacity(PREFIX.len() + 36);
-        local.push_str(PREFIX);
-        // Writing to a String cannot fail.
-        let _ = write!(local, "{}", Uuid::new_v4());
+        let mut text = Uuid::encode_buffer();
+        let id = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        let local = [PREFIX, id].concat();
         let global = request
             .headers()
             .get(GLOBAL_HEADER)

@@ -5,20 +5,26 @@ use super::negotiate::{self, Page};
 use super::page;
 use super::request_id::Ids;
 use crate::cache;
-use crate::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER};
+use crate::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Version};
 use crate::nova::{Answer, ApiError};
 use crate::telemetry::metrics::CacheOutcome;
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+// Names that are parsed once, at compile time: they are on every answer.
+const API_VERSION: HeaderName = HeaderName::from_static("openstack-api-version");
+const NOVA_API_VERSION: HeaderName = HeaderName::from_static("x-openstack-nova-api-version");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
+const COMPUTE_REQUEST_ID: HeaderName = HeaderName::from_static("x-compute-request-id");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const FAULT_TYPE: &str = "application/json; charset=UTF-8";
 const JSON_TYPE: &str = "application/json";
-const CACHE_STATUS: &str = "cache-status";
 
 /// Which of Nova's own headers an answer carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +34,9 @@ pub enum Heads {
     /// The two request ids.
     Ids,
     /// The request ids, both version headers with this version, and a `Vary` for each.
-    Versioned(String),
+    Versioned(Version),
+    /// The same, for a version that is not served, as the client wrote it.
+    Asked(String),
 }
 
 /// What became of a request.
@@ -167,9 +175,13 @@ impl Outcome {
             }
             Body::Fault(error) => fault(response, &error, auth),
             Body::Content { media_type, body } => {
+                let media_type = HeaderValue::from_static(media_type);
                 response.insert_header((header::CONTENT_TYPE, media_type));
                 if let Some(outcome) = self.cache {
-                    response.insert_header((CACHE_STATUS, cache_status(outcome)));
+                    response.insert_header((
+                        CACHE_STATUS,
+                        HeaderValue::from_static(cache_status(outcome)),
+                    ));
                 }
                 match &*body {
                     [only] => response.body(only.clone()),
@@ -181,18 +193,37 @@ impl Outcome {
 }
 
 fn write_heads(response: &mut HttpResponseBuilder, heads: &Heads, ids: &Ids) {
-    if let Heads::Versioned(version) = heads {
-        response
-            .insert_header((GENERIC_HEADER, format!("compute {version}")))
-            .insert_header((LEGACY_HEADER, version.as_str()))
-            .append_header((header::VARY, GENERIC_HEADER))
-            .append_header((header::VARY, LEGACY_HEADER));
+    match heads {
+        Heads::None => return,
+        Heads::Ids => {}
+        Heads::Versioned(Version::MIN) => write_version(
+            response,
+            HeaderValue::from_static("compute 2.1"),
+            HeaderValue::from_static("2.1"),
+        ),
+        Heads::Versioned(version) => write_asked(response, &version.to_string()),
+        Heads::Asked(text) => write_asked(response, text),
     }
-    if *heads != Heads::None {
-        response
-            .insert_header(("x-openstack-request-id", ids.local()))
-            .insert_header(("x-compute-request-id", ids.local()));
+    if let Ok(id) = HeaderValue::from_str(ids.local()) {
+        response.insert_header((REQUEST_ID, id.clone()));
+        response.insert_header((COMPUTE_REQUEST_ID, id));
     }
+}
+
+fn write_asked(response: &mut HttpResponseBuilder, version: &str) {
+    let generic = HeaderValue::from_str(&format!("compute {version}"));
+    // What came in a header can go out in one.
+    if let (Ok(generic), Ok(legacy)) = (generic, HeaderValue::from_str(version)) {
+        write_version(response, generic, legacy);
+    }
+}
+
+fn write_version(response: &mut HttpResponseBuilder, generic: HeaderValue, legacy: HeaderValue) {
+    response
+        .insert_header((API_VERSION, generic))
+        .insert_header((NOVA_API_VERSION, legacy))
+        .append_header((header::VARY, HeaderValue::from_static(GENERIC_HEADER)))
+        .append_header((header::VARY, HeaderValue::from_static(LEGACY_HEADER)));
 }
 
 fn fault(
