@@ -266,6 +266,40 @@ mod tests {
         }
     }
 
+    /// Equality alone is the wall; but scopes that all hash alike would make every look-up a search.
+    #[test]
+    fn scopes_spread_over_the_table() {
+        use std::hash::{BuildHasher, RandomState};
+        let hasher = RandomState::new();
+        for share in [Share::Project, Share::User] {
+            let hashes: HashSet<u64> = (0..100)
+                .map(|number| {
+                    let project = json!({"id": number.to_string(), "domain": {"id": "d"}});
+                    let token = testing::token(json!({"project": project}));
+                    hasher.hash_one(Scope::of(&token, share).unwrap())
+                })
+                .collect();
+            assert!(hashes.len() > 90, "{}", hashes.len());
+        }
+    }
+
+    #[test]
+    fn only_unread_tokens_have_a_number_and_each_its_own() {
+        let key = DigestKey::random().unwrap();
+        let number = |token: &str| Scope::of_unread_token(token, &key).token_number();
+        assert_ne!(number("one"), 0);
+        assert_eq!(number("one"), number("one"));
+        assert_ne!(number("one"), number("other"));
+        let token = testing::token(json!({}));
+        for scope in [
+            Scope::anonymous(),
+            Scope::of(&token, Share::Project).unwrap(),
+            Scope::of(&token, Share::User).unwrap(),
+        ] {
+            assert_eq!(scope.token_number(), 0);
+        }
+    }
+
     #[test]
     fn kinds_of_scope_are_never_equal() {
         let token = testing::token(json!({}));

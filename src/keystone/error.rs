@@ -77,18 +77,6 @@ pub enum Nonsense {
     Contradiction(&'static str),
 }
 
-impl Error {
-    /// A label for metrics: one word out of a fixed few.
-    #[must_use]
-    pub fn metric_label(&self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Unavailable(_) => "unavailable",
-            Self::Nonsense(_) => "nonsense",
-        }
-    }
-}
-
 impl From<Refused> for Error {
     fn from(_: Refused) -> Self {
         Self::Refused

@@ -313,8 +313,16 @@ mod tests {
         assert!(path_matches(&pattern, &pattern));
         let pattern = "a".repeat(256);
         assert!(!path_matches(&pattern, &pattern));
-        let path = format!("/{}", "a".repeat(MAX_PATH_BYTES));
-        assert!(!AccessRules::new([("compute", "GET", "/**")]).permit("GET", &path));
+        let rules = AccessRules::new([("compute", "GET", "/**")]);
+        let longest = format!("/{}", "a".repeat(MAX_PATH_BYTES - 1));
+        assert!(rules.permit("GET", &longest));
+        assert!(!rules.permit("GET", &format!("{longest}a")));
+    }
+
+    #[test]
+    fn rules_weigh_their_texts_and_themselves() {
+        let rules = AccessRules::new([("compute", "GET", "/a"), ("compute", "PUT", "/bc")]);
+        assert_eq!(rules.bytes(), 3 + 2 + 3 + 3 + 2 * size_of::<Rule>());
     }
 
     /// The same rules, written as plainly as can be: tries every way to split the path.
