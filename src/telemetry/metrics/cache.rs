@@ -1,46 +1,11 @@
 //! The answer cache.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use super::labels::CacheOutcome;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::fmt::{self, Write};
-
-/// How the cache took part in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CacheOutcome {
-    /// The answer was in the cache and fresh.
-    Hit,
-    /// Glance was asked.
-    Miss,
-    /// Another request for the same had asked Glance already; its answer was shared.
-    Coalesced,
-    /// Glance failed, and an answer past its time was given.
-    Stale,
-    /// The request is not one for the cache.
-    Bypass,
-}
-
-impl CacheOutcome {
-    /// The word for it in metrics and in the access log.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Coalesced => "coalesced",
-            Self::Stale => "stale",
-            Self::Bypass => "bypass",
-        }
-    }
-}
-
-impl EncodeLabelValue for CacheOutcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
-        encoder.write_str(self.as_str())
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {

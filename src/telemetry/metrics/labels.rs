@@ -1,0 +1,269 @@
+//! The values a label can have: enums, so that there are only so many of them.
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+use std::fmt::{self, Write};
+
+/// An enum whose variants are words, numbered from zero in the order of `ALL`.
+macro_rules! label {
+    ($(#[$of_enum:meta])* $name:ident { $($(#[$of_variant:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$of_enum])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$of_variant])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word for it in metrics and in the access log.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label! {
+    /// A path as a template, never as a client wrote it.
+    RouteLabel {
+        /// All versions.
+        Root => "/",
+        /// One version's document, with or without a project.
+        Version => "/{version}",
+        /// The list.
+        Images => "/images",
+        /// The list in full.
+        ImagesDetail => "/images/detail",
+        /// One image.
+        Image => "/images/{image_id}",
+        /// An image's metadata.
+        Metadata => "/images/{image_id}/metadata",
+        /// One metadata item.
+        MetadataItem => "/images/{image_id}/metadata/{key}",
+        /// A path that begins with no version.
+        Unversioned => "unversioned",
+        /// Any path that is only asked for its options.
+        Options => "options",
+        /// Any other path.
+        Unknown => "unknown",
+    }
+}
+
+label! {
+    /// A method.
+    MethodLabel {
+        /// `GET`
+        Get => "GET",
+        /// `HEAD`
+        Head => "HEAD",
+        /// `POST`
+        Post => "POST",
+        /// `PUT`
+        Put => "PUT",
+        /// `PATCH`
+        Patch => "PATCH",
+        /// `DELETE`
+        Delete => "DELETE",
+        /// `OPTIONS`
+        Options => "OPTIONS",
+        /// Whatever else a client invents.
+        Other => "other",
+    }
+}
+
+impl MethodLabel {
+    /// The label of a method as the client wrote it; letters count.
+    #[must_use]
+    pub fn of(method: &str) -> Self {
+        match method {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
+label! {
+    /// A status.
+    StatusLabel {
+        /// 200
+        Ok => "200",
+        /// 204
+        NoContent => "204",
+        /// 300
+        MultipleChoices => "300",
+        /// 400
+        BadRequest => "400",
+        /// 401
+        Unauthorized => "401",
+        /// 403
+        Forbidden => "403",
+        /// 404
+        NotFound => "404",
+        /// 406
+        NotAcceptable => "406",
+        /// 409
+        Conflict => "409",
+        /// 413
+        TooLarge => "413",
+        /// 415
+        UnsupportedType => "415",
+        /// 429
+        TooMany => "429",
+        /// 500
+        Internal => "500",
+        /// 502
+        BadGateway => "502",
+        /// 503
+        Unavailable => "503",
+        /// Any other; there should be none.
+        Other => "other",
+        /// None: the client left before there was an answer.
+        Abandoned => "abandoned",
+    }
+}
+
+impl StatusLabel {
+    /// The label of a status, or of having none.
+    #[must_use]
+    pub const fn of(status: Option<u16>) -> Self {
+        let Some(status) = status else {
+            return Self::Abandoned;
+        };
+        match status {
+            200 => Self::Ok,
+            204 => Self::NoContent,
+            300 => Self::MultipleChoices,
+            400 => Self::BadRequest,
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            406 => Self::NotAcceptable,
+            409 => Self::Conflict,
+            413 => Self::TooLarge,
+            415 => Self::UnsupportedType,
+            429 => Self::TooMany,
+            500 => Self::Internal,
+            502 => Self::BadGateway,
+            503 => Self::Unavailable,
+            _ => Self::Other,
+        }
+    }
+}
+
+label! {
+    /// A family of microversions: what they reach is the same for all of one family.
+    VersionLabel {
+        /// No version was settled.
+        None => "none",
+        /// `/v2`, which has no microversions.
+        V2 => "v2",
+        /// The image routes are there.
+        Images => "2.1-2.35",
+        /// The metadata routes are there.
+        Metadata => "2.36-2.38",
+        /// Nothing is left.
+        Gone => "2.39+",
+    }
+}
+
+label! {
+    /// How the answer cache took part in a request.
+    CacheOutcome {
+        /// The answer was in the cache and fresh.
+        Hit => "hit",
+        /// Glance was asked.
+        Miss => "miss",
+        /// Another request for the same had asked Glance already; its answer was shared.
+        Coalesced => "coalesced",
+        /// Glance failed, and an answer past its time was given.
+        Stale => "stale",
+        /// The request is not one for the cache.
+        Bypass => "bypass",
+    }
+}
+
+label! {
+    /// What came of one call to another service.
+    CallOutcome {
+        /// An answer with this class of status.
+        Success => "2xx",
+        /// As it says.
+        Redirect => "3xx",
+        /// As it says.
+        ClientError => "4xx",
+        /// As it says.
+        ServerError => "5xx",
+        /// A status that is none.
+        OddStatus => "odd_status",
+        /// No connection.
+        Connect => "connect",
+        /// No complete answer in time.
+        Timeout => "timeout",
+        /// The connection broke.
+        Broken => "broken",
+        /// The answer was too large.
+        TooLarge => "too_large",
+        /// Nobody waits for the answer any more.
+        Abandoned => "abandoned",
+    }
+}
+
+impl CallOutcome {
+    /// The outcome of an answer with this status.
+    #[must_use]
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirect,
+            400..=499 => Self::ClientError,
+            500..=599 => Self::ServerError,
+            _ => Self::OddStatus,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_numbered_as_they_are_listed() {
+        for (index, label) in StatusLabel::ALL.iter().enumerate() {
+            assert_eq!(*label as usize, index);
+        }
+    }
+
+    #[test]
+    fn every_status_and_method_has_one_of_the_labels() {
+        for status in 0..=u16::MAX {
+            let label = StatusLabel::of(Some(status));
+            let word = status.to_string();
+            assert!(label.as_str() == word || label == StatusLabel::Other);
+        }
+        assert_eq!(StatusLabel::of(None), StatusLabel::Abandoned);
+        for method in ["get", "GET ", "", "PROPFIND", "G\u{e9}T"] {
+            assert_eq!(MethodLabel::of(method), MethodLabel::Other);
+        }
+        for label in MethodLabel::ALL {
+            let expected = (*label != MethodLabel::Other).then_some(*label);
+            let found = MethodLabel::of(label.as_str());
+            assert_eq!(found, expected.unwrap_or(MethodLabel::Other));
+        }
+    }
+}

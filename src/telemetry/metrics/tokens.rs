@@ -1,0 +1,54 @@
+//! What is remembered of tokens.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    outcome: &'static str,
+}
+
+/// What the token cache counts. Clones count together.
+#[derive(Debug, Clone)]
+pub struct TokenMetrics {
+    /// Lookups of a token known to be good.
+    pub hits: Counter,
+    /// Lookups of a token that Keystone had to be asked about.
+    pub misses: Counter,
+    /// Lookups of a token known to be refused, and of what can be no token.
+    pub refused: Counter,
+    /// Questions about tokens that Keystone was asked.
+    pub validations: Counter,
+    lookups: Family<Labels, Counter>,
+}
+
+impl Default for TokenMetrics {
+    fn default() -> Self {
+        let lookups = Family::<Labels, Counter>::default();
+        let of = |outcome| lookups.get_or_create_owned(&Labels { outcome });
+        Self {
+            hits: of("hit"),
+            misses: of("miss"),
+            refused: of("refused"),
+            validations: Counter::default(),
+            lookups,
+        }
+    }
+}
+
+impl TokenMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "token_lookups",
+            "Tokens of requests by what was known of them",
+            self.lookups.clone(),
+        );
+        registry.register(
+            "token_validations",
+            "Questions about tokens that Keystone was asked",
+            self.validations.clone(),
+        );
+    }
+}
