@@ -63,6 +63,7 @@ def start_gateway(binary, about):
         "SERVER__LISTEN": "127.0.0.1:0",
         "KEYSTONE__URL": about["identity"],
         "GLANCE__ENDPOINTS": about["image"],
+        "ADMIN__LISTEN": "off",
         "LOG__ACCESS": "false",
     }
     names = {f"NOVA_IMAGE_PROXY__{name}": value for name, value in settings.items()}

@@ -1,9 +1,16 @@
 //! The operator's port, apart from the clients' so that it answers when that one is full.
 
+mod readiness;
+
+pub use readiness::{Check, Readiness, Report, Target};
+
 use crate::server::{ServerError, listen};
+use crate::telemetry::metrics::Metrics;
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::web::{Data, get};
+use actix_web::{App, HttpResponse, HttpServer};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A running admin listener.
 pub struct Admin {
@@ -12,12 +19,25 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves `/healthcheck` on `address`. Must be called inside an actix system.
-    pub fn start(address: SocketAddr) -> Result<Self, ServerError> {
+    /// Serves on `address`. Must be called inside an actix system.
+    pub fn start(
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        readiness: Arc<Readiness>,
+    ) -> Result<Self, ServerError> {
         let failed = |source| ServerError::new("admin.listen", address, source);
         let listener = listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let server = HttpServer::new(|| App::new().route("/healthcheck", web::get().to(health)))
+        let (metrics, readiness) = (Data::from(metrics), Data::from(readiness));
+        let app = move || {
+            App::new()
+                .app_data(metrics.clone())
+                .app_data(readiness.clone())
+                .route("/healthcheck", get().to(health))
+                .route("/ready", get().to(ready))
+                .route("/metrics", get().to(numbers))
+        };
+        let server = HttpServer::new(app)
             .workers(1)
             .disable_signals()
             .listen(listener)
@@ -47,20 +67,56 @@ async fn health() -> HttpResponse {
         .body("OK\n")
 }
 
+/// Whether a request could be answered.
+async fn ready(readiness: Data<Readiness>) -> HttpResponse {
+    let report = readiness.into_inner().report().await;
+    if report.ready {
+        HttpResponse::Ok().json(report)
+    } else {
+        HttpResponse::ServiceUnavailable().json(report)
+    }
+}
+
+async fn numbers(metrics: Data<Metrics>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(Metrics::MEDIA_TYPE)
+        .body(metrics.text())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{ClientSettings, client, runtime};
 
     #[actix_web::test]
-    async fn the_process_says_that_it_is_up() {
-        let admin = Admin::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    async fn the_process_says_that_it_is_up_and_what_it_counts() {
+        let (runtime, spawner) = runtime::start(1).unwrap();
+        let client = client(ClientSettings::default()).unwrap();
+        let readiness = Arc::new(Readiness::new(client, spawner, Vec::new()));
+        let address = "127.0.0.1:0".parse().unwrap();
+        let admin = Admin::start(address, Arc::default(), readiness).unwrap();
         let url = |path: &str| format!("http://{}{path}", admin.address());
         let answer = reqwest::get(url("/healthcheck")).await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "OK\n");
+        let answer = reqwest::get(url("/ready")).await.unwrap();
+        assert_eq!(
+            answer.text().await.unwrap(),
+            "{\"ready\":true,\"checks\":[]}"
+        );
+        let answer = reqwest::get(url("/metrics")).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], Metrics::MEDIA_TYPE);
+        assert!(
+            answer
+                .text()
+                .await
+                .unwrap()
+                .contains("_build_info{version=")
+        );
         assert_eq!(
             reqwest::get(url("/v2.1/images")).await.unwrap().status(),
             404
         );
         admin.stop().await;
+        runtime.shutdown_background();
     }
 }

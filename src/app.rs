@@ -1,6 +1,6 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Readiness, Target};
 use crate::banner;
 use crate::cache::Answers;
 use crate::config::{AuthMode, GlanceMode, Settings};
@@ -12,9 +12,11 @@ use crate::keystone::{self, Catalogs, DigestKey, Keystone, NewError, Token};
 use crate::nova::Service;
 use crate::nova::locks::WriteLocks;
 use crate::server::{Server, ServerError};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Metrics, Number};
+use crate::telemetry::sink::Sink;
 use crate::upstream::runtime::{self, Spawner, TaskLost};
-use crate::upstream::{ClientSettings, client};
+use crate::upstream::{self, ClientSettings, client};
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -50,21 +52,23 @@ pub struct App {
     embedded: Option<EmbeddedGlance>,
     /// The operator's port, where the settings want one.
     admin: Option<Admin>,
+    readiness: Arc<Readiness>,
     banner: Option<String>,
 }
 
 impl App {
     /// Builds everything and binds the listeners, inside an actix system. `settings` come from
-    /// [`crate::config::load`].
-    pub fn build(settings: &Settings) -> Result<Self, StartError> {
+    /// [`crate::config::load`]; `log` takes the access lines.
+    pub fn build(settings: &Settings, log: &Sink) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
         let client = client(ClientSettings {
             connect_timeout: settings.glance.connect_timeout,
             ..ClientSettings::default()
         })?;
-        let metrics = Metrics::default();
-        let mode = mode(settings, &client)?;
+        let mut metrics = Metrics::default();
+        let counted = client.counted(&metrics.upstream);
+        let mode = mode(settings, &counted)?;
         let embedded = match settings.glance.mode {
             Some(GlanceMode::Embedded) => Some(start_embedded(settings, &mode, &spawner)?),
             Some(GlanceMode::External) | None => None,
@@ -73,8 +77,17 @@ impl App {
             Some(glance) => Some(Endpoint::new(glance.endpoint())),
             None => settings.glance.endpoints.first().map(Endpoint::new),
         };
-        let server = Server::bind(front(settings, mode, client, spawner, endpoint, &metrics))?;
-        let admin = settings.admin.listen.map(Admin::start).transpose()?;
+        let targets = targets(settings, &mode, embedded.as_ref());
+        for target in &targets {
+            metrics.upstream.know(target.url());
+        }
+        let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
+        show(&mut metrics, &mode, log);
+        let front = front(settings, mode, counted, spawner, endpoint, &metrics, log);
+        let server = Server::bind(front)?;
+        let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
+        let start = |address| Admin::start(address, metrics, ready);
+        let admin = settings.admin.listen.map(start).transpose()?;
         let open = settings.auth.mode == Some(AuthMode::None);
         let banner = embedded.as_ref().filter(|_| open).map(|glance| {
             let prefix = &settings.server.path_prefix;
@@ -85,6 +98,7 @@ impl App {
             upstream,
             embedded,
             admin,
+            readiness,
             banner,
         })
     }
@@ -93,6 +107,12 @@ impl App {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The address of the operator's port, where there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// What to try first, for a gateway that needs no cloud and no token.
@@ -108,6 +128,11 @@ impl App {
         stop: impl Future<Output = ()>,
         ready: impl FnOnce(SocketAddr),
     ) -> std::io::Result<()> {
+        let readiness = self.readiness;
+        let stop = async {
+            stop.await;
+            readiness.stop();
+        };
         let served = self.server.run(stop, ready).await;
         if let Some(admin) = self.admin {
             admin.stop().await;
@@ -127,7 +152,7 @@ fn upstream_threads() -> usize {
         .clamp(2, 8)
 }
 
-fn mode(settings: &Settings, client: &reqwest::Client) -> Result<Mode, NewError> {
+fn mode(settings: &Settings, client: &upstream::Client) -> Result<Mode, NewError> {
     Ok(match settings.auth.mode {
         Some(AuthMode::Keystone) => {
             let embedded = settings.glance.mode == Some(GlanceMode::Embedded);
@@ -193,13 +218,41 @@ fn caller(token: &Token) -> Result<embedded::Identity, NoIdentity> {
     })
 }
 
+/// Who has to be there for requests to be answered.
+fn targets(settings: &Settings, mode: &Mode, embedded: Option<&EmbeddedGlance>) -> Vec<Target> {
+    let keystone = match mode {
+        Mode::Keystone(_) => settings.keystone.url.as_ref(),
+        Mode::Passthrough(_) | Mode::None => None,
+    };
+    let keystone = keystone.map(|url| Target::new("keystone", url));
+    let embedded = embedded.map(EmbeddedGlance::endpoint);
+    let glances = embedded.into_iter().chain(&settings.glance.endpoints);
+    let glances = glances.map(|url| Target::new("glance", url));
+    keystone.into_iter().chain(glances).collect()
+}
+
+/// Adds to the metrics what is counted elsewhere.
+fn show(metrics: &mut Metrics, mode: &Mode, log: &Sink) {
+    let help = "Log lines that nobody took in time, or that could not be written";
+    let lost = log.lost();
+    metrics.watch("log_lines_lost", help, move || Number::Count(lost.get()));
+    if let Mode::Keystone(keystone) = mode {
+        metrics.tokens(keystone.metrics());
+        let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
+        metrics.watch("token_entries", help, move || {
+            Number::Gauge(i64::try_from(keystone.entries()).unwrap_or(i64::MAX))
+        });
+    }
+}
+
 fn front(
     settings: &Settings,
     mode: Mode,
-    client: reqwest::Client,
+    client: upstream::Client,
     spawner: Spawner,
     endpoint: Option<Endpoint>,
     metrics: &Metrics,
+    log: &Sink,
 ) -> Front {
     let call = Call {
         timeout: settings.glance.timeout,
@@ -222,7 +275,8 @@ fn front(
             transitional_window: settings.cache.transitional_window,
         }),
         cached: settings.cache.enabled,
-        access_log: settings.log.access,
+        access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
+        metrics: metrics.requests.clone(),
         server: settings.server.clone(),
         spawner,
     }

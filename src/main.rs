@@ -39,9 +39,9 @@ fn check(file: Option<&Path>) -> anyhow::Result<()> {
 
 fn serve(file: Option<&Path>) -> anyhow::Result<()> {
     let settings = settings(file)?;
-    logging::start(&settings.log).context("cannot start the log")?;
+    let (log, _flush) = logging::start(&settings.log).context("cannot start the log")?;
     actix_web::rt::System::new().block_on(async {
-        let app = App::build(&settings)?;
+        let app = App::build(&settings, &log)?;
         let stop = stop_signal()?;
         let banner = app.banner().map(|banner| format!("\n{banner}"));
         app.run(stop, |address| {

@@ -222,6 +222,7 @@ impl Settings {
         problems.extend(self.glance.problems());
         problems.extend(self.cache.problems());
         problems.extend(self.log.problems());
+        problems.extend(self.admin.problems(self.server.listen));
         problems.extend(self.combinations());
         problems
     }

@@ -76,6 +76,10 @@ fn a_cloud_in_the_settings_means_an_external_glance(
 #[case::wrong_word(&[("AUTH__MODE", "kerberos")], "auth.mode (from the environment)")]
 #[case::wrong_number(&[("SERVER__WORKERS", "many")], "server.workers (from the environment)")]
 #[case::wrong_address(&[("SERVER__LISTEN", "here")], "server.listen (from the environment)")]
+#[case::no_admin_address(&[("ADMIN__LISTEN", "on")],
+    "admin.listen (from the environment): must be an address and port")]
+#[case::one_address_for_both(&[("ADMIN__LISTEN", "127.0.0.1:8774")],
+    "admin.listen (from the environment): must be another address")]
 #[case::wrong_duration(&[("GLANCE__TIMEOUT", "soon")], "glance.timeout (from the environment)")]
 #[case::wrong_network(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1,x")], "`x`: must be an IP address")]
 #[case::unknown_key(&[("SERVER__PORT", "1")], "unknown field `port`")]
@@ -110,6 +114,15 @@ fn a_mistake_in_the_file_names_the_file() {
 fn a_missing_file_is_an_error() {
     let error = load(Some(Path::new("/nonexistent.toml")), Vec::new()).unwrap_err();
     assert!(error.to_string().contains("nonexistent.toml"), "{error}");
+}
+
+#[test]
+fn the_admin_port_is_on_loopback_and_can_be_off() {
+    assert!(loaded(&[]).admin.listen.unwrap().ip().is_loopback());
+    let off = loaded(&[("ADMIN__LISTEN", "off")]);
+    assert_eq!(off.admin.listen, None);
+    let shown = serde_json::to_value(off).unwrap();
+    assert_eq!(shown["admin"]["listen"], "off");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::error::GlanceError;
 use super::model::{ImagePage, text};
 use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery, path_segment};
+use crate::telemetry::spent::Spent;
 use crate::upstream::{self, Answer, Limits};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -26,6 +27,8 @@ pub struct Caller {
     pub request_id: HeaderValue,
     /// When the whole request must be answered.
     pub deadline: Instant,
+    /// Where the time spent in calls adds up.
+    pub spent: Spent,
 }
 
 /// Limits of the calls, from the `[glance]` settings.
@@ -44,14 +47,14 @@ pub struct Call {
 /// A client of the Image service; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Glance {
-    client: reqwest::Client,
+    client: upstream::Client,
     call: Call,
 }
 
 impl Glance {
     /// A client with these limits.
     #[must_use]
-    pub fn new(client: reqwest::Client, call: Call) -> Self {
+    pub fn new(client: upstream::Client, call: Call) -> Self {
         Self { client, call }
     }
 
@@ -140,6 +143,7 @@ impl Glance {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, GlanceError> {
+        let _waiting = caller.spent.start();
         let mut request = self
             .client
             .request(method, format!("{}{path}", caller.endpoint.as_str()))
@@ -348,6 +352,7 @@ mod tests {
             token: Some(HeaderValue::from_static("secret")),
             request_id: HeaderValue::from_static("req-1"),
             deadline: Instant::now() + Duration::from_secs(10),
+            spent: Spent::default(),
         }
     }
 
@@ -532,6 +537,7 @@ mod tests {
             token: Some(token),
             request_id: HeaderValue::from_static("req-1"),
             deadline: Instant::now(),
+            spent: Spent::default(),
         };
         assert!(!format!("{caller:?}").contains("secret"));
     }

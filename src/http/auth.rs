@@ -4,6 +4,7 @@
 //! client sends are never read, and nothing but the token itself travels on.
 
 use super::request_id::Ids;
+use super::watch::Seen;
 use crate::cache::{Scope, Share};
 use crate::glance::Endpoint;
 use crate::keystone::{self, DigestKey, Keystone, NoImageEndpoint, ScopeKind, Token};
@@ -80,6 +81,7 @@ impl Authenticator {
         request: &HttpRequest,
         spawner: &Spawner,
         ids: &Ids,
+        seen: &Seen,
     ) -> Result<Session, ApiError> {
         let headers = request.headers();
         let keystone = match &self.mode {
@@ -91,11 +93,11 @@ impl Authenticator {
             Mode::None => return Ok(self.unknown(None)),
         };
         let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
-        let token = validate(keystone, text, spawner, ids).await?;
+        let token = validate(keystone, text, spawner, ids, seen).await?;
         let service = match headers.get("X-Service-Token") {
             Some(value) => {
                 let text = value.to_str().map_err(|_| ApiError::Unauthorized)?;
-                Some(validate(keystone, text, spawner, ids).await?)
+                Some(validate(keystone, text, spawner, ids, seen).await?)
             }
             None => None,
         };
@@ -193,17 +195,24 @@ async fn validate(
     token: &str,
     spawner: &Spawner,
     ids: &Ids,
+    seen: &Seen,
 ) -> Result<Arc<Token>, ApiError> {
     if let Some(known) = keystone.known(token) {
-        return known.map_err(|keystone::Refused| ApiError::Unauthorized);
+        let token = known.map_err(|keystone::Refused| ApiError::Unauthorized)?;
+        seen.token(&token);
+        return Ok(token);
     }
+    let _waiting = seen.spent().start();
     let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
     let task = async move {
         use secrecy::ExposeSecret;
         keystone.validate(token.expose_secret()).await
     };
     match spawner.run(task.instrument(ids.span())).await {
-        Ok(Ok(token)) => Ok(token),
+        Ok(Ok(token)) => {
+            seen.token(&token);
+            Ok(token)
+        }
         Ok(Err(keystone::Error::Refused)) => Err(ApiError::Unauthorized),
         Ok(Err(error @ (keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_)))) => {
             Err(ApiError::KeystoneUnavailable(error))

@@ -18,14 +18,16 @@
 //!
 //! The order is Nova's, and clients can tell: an unknown path without a token is a 401.
 
-mod access_log;
 pub mod auth;
 mod body;
+mod failure;
+mod labels;
 mod negotiate;
 mod origin;
 mod page;
 mod request_id;
 mod response;
+mod watch;
 
 use crate::cache::{Fetched, Question};
 use crate::config;
@@ -36,7 +38,8 @@ use crate::nova::microversion::{self, GENERIC_HEADER, LEGACY_HEADER, Negotiation
 use crate::nova::question::Asked;
 use crate::nova::routes::{self, Action, Api, Operation, Route, Target};
 use crate::nova::{self, Answer, ApiError, Request, Service, versions};
-use crate::telemetry::metrics::CacheOutcome;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{CacheOutcome, RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
@@ -48,14 +51,17 @@ use response::{Heads, Outcome};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
+use watch::{Seen, Watch};
 
 /// Everything a request needs; shared by all workers.
 #[derive(Debug)]
 pub struct Front {
     /// The `[server]` settings.
     pub server: config::Server,
-    /// The `[log]` switch for access lines.
-    pub access_log: bool,
+    /// Where each request gets its line, unless that is switched off.
+    pub access_log: Option<AccessLog>,
+    /// Where each request is counted.
+    pub metrics: RequestMetrics,
     /// Who judges tokens, and where Glance is.
     pub auth: Authenticator,
     /// The operations.
@@ -68,19 +74,19 @@ pub struct Front {
 
 /// Answers one request.
 pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    let started = Instant::now();
     let ids = Ids::of(&request);
+    let watch = Watch::begin(&front, &request, &ids);
     let hours = Hours {
-        started,
-        deadline: started + front.server.request_timeout,
+        started: watch.started(),
+        deadline: watch.started() + front.server.request_timeout,
     };
-    let outcome = front.route(&request, payload, &ids, hours).await;
+    let outcome = front
+        .route(&request, payload, &ids, watch.seen(), hours)
+        .await;
     if let Some(error) = outcome.error() {
-        access_log::failure(&ids, error);
+        failure::log(&ids, error);
     }
-    if front.access_log {
-        access_log::line(&ids, &request, &outcome, started.elapsed());
-    }
+    watch.end(outcome.status());
     outcome.into_response(&request, &ids, &front.auth)
 }
 
@@ -90,20 +96,23 @@ impl Front {
         request: &HttpRequest,
         payload: Payload,
         ids: &Ids,
+        seen: &Seen,
         hours: Hours,
     ) -> Outcome {
         let path = request.uri().path();
         let max = self.service.max_microversion();
         let root = || self.root_of(request);
-        match routes::parse(request.method().as_str(), path, &self.server.path_prefix) {
+        let route = routes::parse(request.method().as_str(), path, &self.server.path_prefix);
+        seen.route(labels::route(&route));
+        match route {
             Route::Options => Outcome::empty(Heads::None),
             Route::Outside => Outcome::page(Heads::None),
-            Route::Version(api) => self.version(request, api),
+            Route::Version(api) => self.version(request, api, seen),
             Route::Versions | Route::Choices(_)
                 if negotiate::version(request.headers()).is_some() =>
             {
                 let api = negotiate::version(request.headers()).unwrap_or(Api::V21);
-                self.version(request, api)
+                self.version(request, api, seen)
             }
             Route::Versions => document(
                 request,
@@ -124,6 +133,7 @@ impl Front {
                     request,
                     payload,
                     ids,
+                    seen,
                     hours,
                     Place {
                         api,
@@ -142,6 +152,7 @@ impl Front {
         request: &HttpRequest,
         payload: Payload,
         ids: &Ids,
+        seen: &Seen,
         hours: Hours,
         place: Place<'_>,
     ) -> Outcome {
@@ -150,7 +161,7 @@ impl Front {
         }
         let session = timeout_at(
             hours.deadline,
-            self.auth.session(request, &self.spawner, ids),
+            self.auth.session(request, &self.spawner, ids, seen),
         )
         .await;
         let session = match session.unwrap_or(Err(ApiError::Timeout)) {
@@ -159,10 +170,10 @@ impl Front {
         };
         let operation = match place.target {
             Target::Operation(operation) => operation,
-            Target::Version => return self.version(request, place.api),
+            Target::Version => return self.version(request, place.api, seen),
             Target::NotFound => return Outcome::page(Heads::Ids),
         };
-        let (version, heads) = match self.negotiated(request, place.api) {
+        let (version, heads) = match self.negotiated(request, place.api, seen) {
             Ok(accepted) => accepted,
             Err(outcome) => return outcome,
         };
@@ -171,6 +182,7 @@ impl Front {
             request,
             payload,
             ids,
+            seen,
             hours,
             session,
             version,
@@ -182,6 +194,7 @@ impl Front {
         .await;
         match answer.unwrap_or(Err(ApiError::Timeout)) {
             Ok((answer, cache)) => {
+                seen.cache(cache);
                 let media_type = negotiate::success_type(request.headers());
                 Outcome::answer(answer, heads, media_type, cache)
             }
@@ -252,6 +265,7 @@ impl Front {
                 token,
                 request_id: work.ids.upstream(),
                 deadline: work.hours.deadline,
+                spent: work.seen.spent().clone(),
             },
         };
         let answer = self.perform(request, question, work.ids).await;
@@ -310,8 +324,8 @@ impl Front {
     }
 
     /// The version document of one API, which honours the version headers where the API has them.
-    fn version(&self, request: &HttpRequest, api: Api) -> Outcome {
-        let (_, heads) = match self.negotiated(request, api) {
+    fn version(&self, request: &HttpRequest, api: Api, seen: &Seen) -> Outcome {
+        let (_, heads) = match self.negotiated(request, api, seen) {
             Ok(accepted) => accepted,
             Err(outcome) => return outcome,
         };
@@ -324,8 +338,14 @@ impl Front {
         )
     }
 
-    fn negotiated(&self, request: &HttpRequest, api: Api) -> Result<(Version, Heads), Outcome> {
+    fn negotiated(
+        &self,
+        request: &HttpRequest,
+        api: Api,
+        seen: &Seen,
+    ) -> Result<(Version, Heads), Outcome> {
         if api == Api::V2 {
+            seen.version(VersionLabel::V2, None);
             return Ok((Version::MIN, Heads::Ids));
         }
         let max = self.service.max_microversion();
@@ -336,7 +356,10 @@ impl Front {
                 .map(actix_web::http::header::HeaderValue::as_bytes)
         };
         match microversion::negotiate(values(GENERIC_HEADER), values(LEGACY_HEADER), max) {
-            Negotiation::Accepted(version) => Ok((version, Heads::Versioned(version))),
+            Negotiation::Accepted(version) => {
+                seen.version(labels::version(api, version), Some(version));
+                Ok((version, Heads::Versioned(version)))
+            }
             Negotiation::OutOfRange(asked) => {
                 let error = ApiError::VersionOutOfRange {
                     asked: asked.clone(),
@@ -383,6 +406,7 @@ struct Work<'r> {
     request: &'r HttpRequest,
     payload: Payload,
     ids: &'r Ids,
+    seen: &'r Seen,
     hours: Hours,
     session: Session,
     version: Version,

@@ -11,7 +11,7 @@ use super::catalog::Choice;
 use super::error::{Error, Nonsense, Unavailable};
 use super::token::Token;
 use super::wire;
-use crate::upstream::{Answer, Limits, TransportError, exchange};
+use crate::upstream::{self, Answer, Limits, TransportError, exchange};
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 pub(super) const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
@@ -35,7 +35,7 @@ pub(super) enum Verdict {
 
 /// Asks Keystone at one URL.
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: upstream::Client,
     validation: Url,
     authentication: Url,
     choice: Option<Choice>,
@@ -46,7 +46,7 @@ impl Client {
     /// `base` is Keystone's URL with or without its version. Catalogs are asked for only with a
     /// `choice` of what to take from them.
     pub(super) fn new(
-        http: reqwest::Client,
+        http: upstream::Client,
         base: &Url,
         choice: Option<Choice>,
         timeout: Duration,

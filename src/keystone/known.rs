@@ -75,6 +75,11 @@ impl KnownTokens {
         is_fresh(since, now, self.refusal_ttl).then_some(Err(Refused))
     }
 
+    /// How many good tokens are kept, roughly.
+    pub(super) fn entries(&self) -> u64 {
+        self.good.entry_count()
+    }
+
     /// Keeps Keystone's yes.
     pub(super) fn accept(&self, digest: TokenDigest, token: Arc<Token>, now: DateTime<Utc>) {
         self.refused.invalidate(&digest);

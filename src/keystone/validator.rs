@@ -17,6 +17,8 @@ use super::known::KnownTokens;
 use super::service::Service;
 use super::token::Token;
 use crate::config;
+use crate::telemetry::metrics::TokenMetrics;
+use crate::upstream;
 
 /// Questions that Keystone is asked at the same moment.
 const MOST_CALLS: usize = 64;
@@ -61,6 +63,7 @@ struct Inner {
     service: Option<Arc<Service>>,
     service_token_roles: Vec<String>,
     known: KnownTokens,
+    metrics: TokenMetrics,
     flights: Mutex<HashMap<TokenDigest, Flight>>,
     calls: Semaphore,
 }
@@ -80,7 +83,7 @@ impl Keystone {
     pub fn new(
         settings: &config::Keystone,
         auth: &config::Auth,
-        http: reqwest::Client,
+        http: upstream::Client,
         catalogs: Catalogs,
     ) -> Result<Self, NewError> {
         Self::with_clock(settings, auth, http, catalogs, Arc::new(Utc::now))
@@ -93,7 +96,7 @@ impl Keystone {
     pub fn with_clock(
         settings: &config::Keystone,
         auth: &config::Auth,
-        http: reqwest::Client,
+        http: upstream::Client,
         catalogs: Catalogs,
         clock: Clock,
     ) -> Result<Self, NewError> {
@@ -123,6 +126,7 @@ impl Keystone {
             service,
             service_token_roles: settings.service_token_roles.clone(),
             known: KnownTokens::new(auth.token_cache_entries, auth.token_ttl),
+            metrics: TokenMetrics::default(),
             flights: Mutex::default(),
             calls: Semaphore::new(MOST_CALLS),
             clock,
@@ -133,10 +137,32 @@ impl Keystone {
     /// nothing, so that [`Keystone::validate`] must be asked.
     #[must_use]
     pub fn known(&self, token: &str) -> Option<Result<Arc<Token>, Refused>> {
-        if !is_well_formed(token) {
-            return Some(Err(Refused));
+        let known = if is_well_formed(token) {
+            let digest = self.0.key.digest(token);
+            self.0.known.get(digest, (self.0.clock)())
+        } else {
+            Some(Err(Refused))
+        };
+        let metrics = &self.0.metrics;
+        match &known {
+            Some(Ok(_)) => &metrics.hits,
+            Some(Err(Refused)) => &metrics.refused,
+            None => &metrics.misses,
         }
-        self.0.known.get(self.0.key.digest(token), (self.0.clock)())
+        .inc();
+        known
+    }
+
+    /// What is counted of lookups and validations.
+    #[must_use]
+    pub fn metrics(&self) -> &TokenMetrics {
+        &self.0.metrics
+    }
+
+    /// How many good tokens are known, roughly.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.0.known.entries()
     }
 
     /// The validated token, from memory or from Keystone within `keystone.timeout`.
@@ -238,6 +264,7 @@ impl Inner {
 
     /// Asks Keystone and keeps what it says.
     async fn ask(&self, digest: TokenDigest, header: HeaderValue) -> Outcome {
+        self.metrics.validations.inc();
         let outcome = self.verdict(&header).await;
         let now = (self.clock)();
         match outcome {

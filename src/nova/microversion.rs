@@ -33,6 +33,12 @@ impl Version {
     pub const fn new(major: u64, minor: u64) -> Self {
         Self { major, minor }
     }
+
+    /// Major and minor.
+    #[must_use]
+    pub const fn numbers(self) -> (u64, u64) {
+        (self.major, self.minor)
+    }
 }
 
 impl fmt::Display for Version {

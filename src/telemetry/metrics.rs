@@ -11,20 +11,19 @@ mod requests;
 mod shards;
 mod tokens;
 mod upstream;
+mod watched;
 
 pub use cache::CacheMetrics;
 pub use labels::{CacheOutcome, CallOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
 pub use requests::{Counted, InFlight, RequestMetrics};
 pub use tokens::TokenMetrics;
 pub use upstream::{Call, UpstreamMetrics};
+pub use watched::Number;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use std::fmt;
+use watched::Watched;
 
 /// What every name begins with.
 const PREFIX: &str = "nova_image_proxy";
@@ -36,8 +35,6 @@ pub struct Metrics {
     pub requests: RequestMetrics,
     /// Of the answer cache.
     pub cache: CacheMetrics,
-    /// Of the token cache.
-    pub tokens: TokenMetrics,
     /// Of calls to Keystone and Glance.
     pub upstream: UpstreamMetrics,
     registry: Registry,
@@ -45,35 +42,30 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(UpstreamMetrics::default())
-    }
-}
-
-impl Metrics {
-    /// Everything at zero; `upstream` knows the endpoints.
-    #[must_use]
-    pub fn new(upstream: UpstreamMetrics) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which program this is", build);
         let (requests, cache) = (RequestMetrics::default(), CacheMetrics::default());
-        let tokens = TokenMetrics::default();
         requests.register(&mut registry);
         cache.register(&mut registry);
-        tokens.register(&mut registry);
+        let upstream = UpstreamMetrics::default();
         upstream.register(&mut registry);
         Self {
             requests,
             cache,
-            tokens,
             upstream,
             registry,
         }
     }
+}
 
-    /// Shows a counter of a part that this module knows nothing of.
-    pub fn add(&mut self, name: &str, help: &str, counter: &Counter) {
-        self.registry.register(name, help, counter.clone());
+impl Metrics {
+    /// The media type of [`Metrics::text`].
+    pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// Shows what a token cache counts.
+    pub fn tokens(&mut self, tokens: &TokenMetrics) {
+        tokens.register(&mut self.registry);
     }
 
     /// Shows a number that is looked up when somebody asks.
@@ -81,13 +73,11 @@ impl Metrics {
         &mut self,
         name: &'static str,
         help: &'static str,
-        read: impl Fn() -> i64 + Send + Sync + 'static,
+        read: impl Fn() -> Number + Send + Sync + 'static,
     ) {
-        watch(&mut self.registry, name, help, read);
+        let watched = Watched { name, help, read };
+        self.registry.register_collector(Box::new(watched));
     }
-
-    /// The media type of [`Metrics::text`].
-    pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
     /// All metrics as Prometheus reads them.
     #[must_use]
@@ -96,35 +86,6 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = text::encode(&mut text, &self.registry);
         text
-    }
-}
-
-fn watch(
-    registry: &mut Registry,
-    name: &'static str,
-    help: &'static str,
-    read: impl Fn() -> i64 + Send + Sync + 'static,
-) {
-    registry.register_collector(Box::new(Watched { name, help, read }));
-}
-
-struct Watched<F> {
-    name: &'static str,
-    help: &'static str,
-    read: F,
-}
-
-impl<F> fmt::Debug for Watched<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl<F: Fn() -> i64 + Send + Sync + 'static> Collector for Watched<F> {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        encoder
-            .encode_descriptor(self.name, self.help, None, MetricType::Gauge)?
-            .encode_gauge(&(self.read)())
     }
 }
 
@@ -150,8 +111,8 @@ mod tests {
     #[test]
     fn requests_are_shown_with_labels_and_only_those_that_came() {
         let mut metrics = Metrics::default();
-        let entries = 5;
-        metrics.watch("watched", "A number", move || entries);
+        metrics.watch("watched", "A number", || Number::Gauge(-5));
+        metrics.watch("seen", "A number that grows", || Number::Count(7));
         for _ in 0..2 {
             metrics.requests.count(Counted {
                 route: RouteLabel::Image,
@@ -192,7 +153,8 @@ mod tests {
             buckets[3],
             format!("request_seconds_bucket{{le=\"0.00005\",{labels},cache=\"hit\"}} 2")
         );
-        assert_eq!(own("watched"), ["watched 5"]);
+        assert_eq!(own("watched"), ["watched -5"]);
+        assert_eq!(own("seen"), ["seen_total 7"]);
         assert_eq!(own("requests_in_flight"), ["requests_in_flight 0"]);
         assert_eq!(own("build_info").len(), 1);
     }

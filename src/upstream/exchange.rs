@@ -1,5 +1,6 @@
 //! One request, one bounded answer.
 
+use super::counted::{Client, outcome};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
@@ -74,7 +75,7 @@ fn innermost(error: &reqwest::Error) -> String {
 
 /// Sends `request` and collects the answer within `limits`.
 pub async fn exchange(
-    client: &reqwest::Client,
+    client: &Client,
     request: reqwest::Request,
     limits: Limits,
 ) -> Result<Answer, TransportError> {
@@ -82,9 +83,12 @@ pub async fn exchange(
     if limits.deadline <= Instant::now() {
         return Err(TransportError::Timeout);
     }
-    timeout_at(limits.deadline, collect(client, request, limits.max_body))
+    let call = client.metrics().begin(request.url());
+    let answer = timeout_at(limits.deadline, collect(client, request, limits.max_body))
         .await
-        .unwrap_or(Err(TransportError::Timeout))
+        .unwrap_or(Err(TransportError::Timeout));
+    call.end(outcome(&answer));
+    answer
 }
 
 async fn collect(

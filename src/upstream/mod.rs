@@ -5,9 +5,11 @@
 //! reqwest would carry `X-Auth-Token` along, and honours no proxy from the environment, so a token
 //! reaches the configured endpoints and nothing else.
 
+mod counted;
 mod exchange;
 pub mod runtime;
 
+pub use counted::Client;
 pub use exchange::{Answer, Limits, TransportError, exchange};
 
 use std::time::Duration;
@@ -36,8 +38,8 @@ impl Default for ClientSettings {
 /// Builds the client that all upstream calls share.
 ///
 /// Fails only when TLS cannot be set up (no usable trust store, say).
-pub fn client(settings: ClientSettings) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
+pub fn client(settings: ClientSettings) -> Result<Client, reqwest::Error> {
+    let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .retry(reqwest::retry::never())
@@ -47,5 +49,6 @@ pub fn client(settings: ClientSettings) -> Result<reqwest::Client, reqwest::Erro
         .pool_max_idle_per_host(settings.idle_per_host)
         .tcp_nodelay(true)
         .user_agent(concat!("nova-image-proxy/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .build()?;
+    Ok(Client::new(http))
 }

@@ -20,6 +20,7 @@ fn binary() -> Command {
 fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + use<>) {
     let mut command = binary();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
+    command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
     for (name, value) in settings {
         command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
     }

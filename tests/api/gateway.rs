@@ -4,11 +4,13 @@ use std::thread::JoinHandle;
 
 use nova_image_proxy::app::App;
 use nova_image_proxy::config;
+use nova_image_proxy::telemetry::sink::Sink;
 use tokio::sync::oneshot;
 
 /// A running gateway; it stops when this is dropped.
 pub struct Gateway {
     base: String,
+    admin: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -17,7 +19,16 @@ impl Gateway {
     /// Starts one on a free port. `settings` are environment variables without their prefix, such
     /// as `("AUTH__MODE", "none")`.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let usual = [("SERVER__LISTEN", "127.0.0.1:0"), ("SERVER__WORKERS", "2")];
+        Self::logging(settings, Sink::nowhere())
+    }
+
+    /// Starts one whose access lines go to `log`.
+    pub fn logging(settings: &[(&str, &str)], log: Sink) -> Self {
+        let usual = [
+            ("SERVER__LISTEN", "127.0.0.1:0"),
+            ("SERVER__WORKERS", "2"),
+            ("ADMIN__LISTEN", "127.0.0.1:0"),
+        ];
         let environment = usual
             .iter()
             .chain(settings)
@@ -27,19 +38,22 @@ impl Gateway {
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async {
-                let app = App::build(&settings).unwrap();
+                let app = App::build(&settings, &log).unwrap();
+                let admin = app.admin_address();
                 let stop = async {
                     // Sent or dropped, it is over.
                     let _stopped = stopped.await;
                 };
-                app.run(stop, |address| ready.send(address).unwrap())
+                app.run(stop, |address| ready.send((address, admin)).unwrap())
                     .await
                     .unwrap();
             });
         });
-        let address = address.recv().unwrap();
+        let (address, admin) = address.recv().unwrap();
+        let admin = admin.map_or_else(String::new, |admin| format!("http://{admin}"));
         Self {
             base: format!("http://{address}"),
+            admin,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -48,6 +62,11 @@ impl Gateway {
     /// `http://127.0.0.1:PORT`
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The operator's port, the same way.
+    pub fn admin(&self) -> &str {
+        &self.admin
     }
 }
 

@@ -28,3 +28,5 @@ mod replay;
 mod samples;
 #[cfg(test)]
 mod stale;
+#[cfg(test)]
+mod telemetry;

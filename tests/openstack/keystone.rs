@@ -21,7 +21,7 @@ struct Stack {
     identity: String,
     image: String,
     password: String,
-    http: reqwest::Client,
+    http: upstream::Client,
     /// Other tests take Keystone away for a while.
     _alone: File,
 }

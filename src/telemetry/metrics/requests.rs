@@ -3,6 +3,7 @@
 use super::histogram::{Histogram, Snapshot};
 use super::labels::{CacheOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
 use super::shards::Shards;
+use super::watched::{Number, Watched};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -125,12 +126,11 @@ impl RequestMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Requests(Arc::clone(&self.shards))));
         let requests = self.clone();
-        super::watch(
-            registry,
-            "requests_in_flight",
-            "Requests being answered now",
-            move || requests.in_flight(),
-        );
+        registry.register_collector(Box::new(Watched {
+            name: "requests_in_flight",
+            help: "Requests being answered now",
+            read: move || Number::Gauge(requests.in_flight()),
+        }));
         registry.register(
             "requests_rejected",
             "Requests and connections turned away because there were too many",

@@ -7,68 +7,73 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 use url::Url;
 
 /// The label of every endpoint that the settings do not name: those of tokens' catalogs.
 const CATALOG: &str = "catalog";
 
-/// Counts calls; clones count together.
+/// Counts calls, told apart by the origins it knows; all others are one. Clones count together.
 #[derive(Debug, Clone)]
-pub struct UpstreamMetrics(Arc<Endpoints>);
-
-#[derive(Debug)]
-struct Endpoints {
-    known: Vec<(Url, Calls)>,
-    others: Calls,
+pub struct UpstreamMetrics {
+    known: Arc<RwLock<Vec<Arc<Calls>>>>,
+    others: Arc<Calls>,
 }
 
 #[derive(Debug)]
 struct Calls {
+    /// `None`: all that are not known.
+    origin: Option<Url>,
     endpoint: String,
     took: [Histogram; CallOutcome::ALL.len()],
 }
 
 impl Calls {
-    fn to(endpoint: String) -> Self {
-        Self {
-            endpoint,
+    fn to(origin: Option<&Url>) -> Arc<Self> {
+        let label = |url: &Url| url.origin().ascii_serialization();
+        Arc::new(Self {
+            origin: origin.cloned(),
+            endpoint: origin.map_or_else(|| CATALOG.to_owned(), label),
             took: Default::default(),
-        }
+        })
+    }
+
+    fn are_to(&self, url: &Url) -> bool {
+        self.origin.as_ref().is_some_and(|origin| {
+            origin.scheme() == url.scheme()
+                && origin.host_str() == url.host_str()
+                && origin.port_or_known_default() == url.port_or_known_default()
+        })
     }
 }
 
 impl Default for UpstreamMetrics {
     fn default() -> Self {
-        Self::new([])
+        Self {
+            known: Arc::default(),
+            others: Calls::to(None),
+        }
     }
 }
 
 impl UpstreamMetrics {
-    /// Calls are told apart by the origins of `endpoints`, and all others are one.
-    pub fn new<'u>(endpoints: impl IntoIterator<Item = &'u Url>) -> Self {
-        let mut known: Vec<(Url, Calls)> = Vec::new();
-        for url in endpoints {
-            if !known.iter().any(|(other, _)| same_origin(other, url)) {
-                let label = url.origin().ascii_serialization();
-                known.push((url.clone(), Calls::to(label)));
-            }
+    /// Calls to the origin of `url` are counted by themselves from now on. For endpoints of the
+    /// settings alone: each is a label.
+    pub fn know(&self, url: &Url) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if !known.iter().any(|calls| calls.are_to(url)) {
+            known.push(Calls::to(Some(url)));
         }
-        let others = Calls::to(CATALOG.to_owned());
-        Self(Arc::new(Endpoints { known, others }))
     }
 
     /// A call to `url` begins. It counts as abandoned unless it gets another outcome.
     #[must_use]
     pub fn begin(&self, url: &Url) -> Call {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|calls| calls.are_to(url));
         Call {
-            endpoint: self
-                .0
-                .known
-                .iter()
-                .position(|(known, _)| same_origin(known, url)),
-            endpoints: Arc::clone(&self.0),
+            calls: Arc::clone(found.unwrap_or(&self.others)),
             started: Instant::now(),
             outcome: CallOutcome::Abandoned,
         }
@@ -79,17 +84,10 @@ impl UpstreamMetrics {
     }
 }
 
-fn same_origin(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host_str() == other.host_str()
-        && one.port_or_known_default() == other.port_or_known_default()
-}
-
 /// A call under way; it is counted when it is dropped.
 #[derive(Debug)]
 pub struct Call {
-    endpoints: Arc<Endpoints>,
-    endpoint: Option<usize>,
+    calls: Arc<Calls>,
     started: Instant,
     outcome: CallOutcome,
 }
@@ -103,9 +101,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let known = self.endpoint.and_then(|at| self.endpoints.known.get(at));
-        let calls = known.map_or(&self.endpoints.others, |(_, calls)| calls);
-        if let Some(histogram) = calls.took.get(self.outcome as usize) {
+        if let Some(histogram) = self.calls.took.get(self.outcome as usize) {
             histogram.observe(self.started.elapsed());
         }
     }
@@ -117,9 +113,9 @@ impl Collector for UpstreamMetrics {
             "Time of calls to Keystone and Glance, from the request to the end of the answer";
         let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
         let mut family = encoder.encode_descriptor("upstream_call", help, unit, kind)?;
-        let known = self.0.known.iter().map(|(_, calls)| calls);
-        for calls in known.chain([&self.0.others]) {
-            for (histogram, &outcome) in calls.took.iter().zip(CallOutcome::ALL) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for calls in known.iter().chain([&self.others]) {
+            for (histogram, outcome) in calls.took.iter().zip(CallOutcome::ALL) {
                 let sum = Snapshot::of([histogram].into_iter());
                 if sum.count() > 0 {
                     let labels = [
@@ -145,20 +141,19 @@ mod tests {
 
     #[test]
     fn endpoints_that_are_not_in_the_settings_are_one_series() {
-        let metrics =
-            UpstreamMetrics::new(&[url("http://glance:9292"), url("http://glance:9292/v2")]);
-        metrics
-            .begin(&url("http://glance:9292/v2/images"))
-            .end(CallOutcome::Success);
-        metrics
-            .begin(&url("http://Glance:9292/v2/images?a=b"))
-            .end(CallOutcome::Success);
+        let all = Metrics::default();
+        let metrics = &all.upstream;
+        metrics.know(&url("http://glance:9292"));
+        metrics.know(&url("http://glance:9292/v2"));
+        for known in ["http://glance:9292/v2/images", "http://Glance:9292/a?b"] {
+            metrics.begin(&url(known)).end(CallOutcome::Success);
+        }
         for n in 0..100 {
             let url = url(&format!("https://of-a-catalog-{n}:9292/v2/images/{n}"));
             metrics.begin(&url).end(CallOutcome::of_status(404));
         }
         drop(metrics.begin(&url("http://glance:9293")));
-        let text = Metrics::new(metrics).text();
+        let text = all.text();
         let counts: Vec<_> = text
             .lines()
             .filter(|line| line.contains("call_seconds_count"))
