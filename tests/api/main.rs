@@ -1,6 +1,8 @@
 //! Tests through HTTP that need nothing but the toolchain.
 
 #[cfg(test)]
+mod access_log;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod command_line;

@@ -1,23 +1,20 @@
-//! What operators see: readiness, metrics, the access log.
+//! Readiness and metrics, on the operator's port.
 
 use crate::gateway::Gateway;
 use crate::keystone::{StandIn, scoped};
-use nova_image_proxy::config::LogFormat;
-use nova_image_proxy::telemetry::logging::notice;
-use nova_image_proxy::telemetry::sink::{Flush, Sink};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const IMAGE: &str = "/v2.1/images/an-image";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn glance(delay: Duration) -> MockServer {
+/// A Glance with one image.
+pub async fn glance(delay: Duration) -> MockServer {
     let server = MockServer::start().await;
     let image = json!({"id": "an-image", "status": "active"});
     for (wanted, body) in [
@@ -33,7 +30,8 @@ async fn glance(delay: Duration) -> MockServer {
     server
 }
 
-async fn keystone() -> StandIn {
+/// A Keystone that knows one token.
+pub async fn keystone() -> StandIn {
     let tokens = [("a-token", scoped("a-user", "abc", &["member"]))];
     let tokens = tokens.map(|(token, says)| (token.to_owned(), says));
     StandIn::start(HashMap::from(tokens)).await
@@ -56,7 +54,7 @@ async fn ready(gateway: &Gateway) -> (u16, Value) {
 }
 
 /// The series, without comments, each with its number.
-async fn series(gateway: &Gateway) -> HashMap<String, f64> {
+pub async fn series(gateway: &Gateway) -> HashMap<String, f64> {
     let answer = reqwest::get(format!("{}/metrics", gateway.admin()))
         .await
         .unwrap();
@@ -214,6 +212,35 @@ async fn requests_calls_and_tokens_are_counted() {
     assert!((timed - 7.0).abs() < f64::EPSILON, "{timed}");
 }
 
+#[tokio::test]
+async fn answers_from_memory_are_told_apart() {
+    let glance = glance(Duration::ZERO).await;
+    let gateway = Gateway::start(&[
+        ("AUTH__MODE", "passthrough"),
+        ("GLANCE__ENDPOINTS", &glance.uri()),
+        ("CACHE__ENABLED", "true"),
+        ("CACHE__TTL", "1h"),
+    ]);
+    for _ in 0..3 {
+        let url = format!("{}{IMAGE}", gateway.base());
+        let request = Client::new().get(url).header("X-Auth-Token", "a-token");
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    let series = series(&gateway).await;
+    for (outcome, number) in [("miss", 1.0), ("hit", 2.0)] {
+        let image = "route=\"/images/{image_id}\",method=\"GET\"";
+        let timed = format!("request_seconds_count{{{image},cache=\"{outcome}\"}}");
+        assert_eq!(series.get(&timed), Some(&number), "{series:#?}");
+        let counted = format!("cache_lookups_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(series.get(&counted), Some(&number), "{series:#?}");
+    }
+    assert!(series["cache_bytes"] > 0.0, "{series:#?}");
+    assert!(
+        (series["cache_entries"] - 1.0).abs() < f64::EPSILON,
+        "{series:#?}"
+    );
+}
+
 async fn be_hostile(gateway: &Gateway, rounds: std::ops::Range<u32>) {
     let client = Client::new();
     for n in rounds {
@@ -283,234 +310,33 @@ async fn no_client_can_make_the_metrics_grow() {
     assert!((other - 14.0 * 15.0).abs() < f64::EPSILON, "{other}");
 }
 
-/// A place to write to, which can be shut for a while.
-#[derive(Clone, Default)]
-struct Paper(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
-
-impl Paper {
-    fn shut(&self, shut: bool) {
-        self.0.0.lock().unwrap().0 = shut;
-        self.0.1.notify_all();
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap();
-        assert!(text.is_empty() || text.ends_with('\n'));
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn sink(&self, limit: usize) -> (Sink, Flush) {
-        let notice = |lost| notice(LogFormat::Json, lost);
-        Sink::start(self.clone(), limit, notice).unwrap()
-    }
-}
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (paper, opened) = &*self.0;
-        let mut paper = opened
-            .wait_while(paper.lock().unwrap(), |(shut, _)| *shut)
-            .unwrap();
-        paper.1.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
-async fn each_request_is_a_line_whatever_it_holds() {
-    let (keystone, glance) = (keystone().await, glance(Duration::from_millis(100)).await);
-    let paper = Paper::default();
-    let (log, flush) = paper.sink(1 << 20);
-    let settings = [
-        ("KEYSTONE__URL", keystone.url()),
-        ("GLANCE__ENDPOINTS", glance.uri()),
-        ("LOG__FORMAT", "json".to_owned()),
-        // It is not about access lines.
-        ("LOG__LEVEL", "off".to_owned()),
-    ];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let gateway = Gateway::logging(&settings, log);
-    let global = "req-11111111-2222-4333-8444-555555555555";
-    let odd = b"\"}\t\\ \xff\x80\x9b[31m {\"status\":200}".as_slice();
-    let long = "x".repeat(3000);
-    let mut ids = Vec::new();
-    for (path, agent, global) in [
-        (
-            "/v2.1/abc/images/an-image?secret=query",
-            b"client/1.0".as_slice(),
-            global,
-        ),
-        (
-            "/v2.1/images/%0a%0d%1b%22,%22status%22:200",
-            odd,
-            "not-an-id\" x=\"",
-        ),
-        (&format!("/v2.1/images/{long}"), long.as_bytes(), ""),
-    ] {
-        let answer = Client::new()
-            .get(format!("{}{path}", gateway.base()))
-            .header("X-Auth-Token", "a-token")
-            .header("X-OpenStack-Nova-API-Version", "2.35")
-            .header(
-                "User-Agent",
-                reqwest::header::HeaderValue::from_bytes(agent).unwrap(),
-            )
-            .header("X-OpenStack-Request-ID", global)
-            .send()
-            .await
-            .unwrap();
-        ids.push(
-            answer.headers()["x-openstack-request-id"]
-                .to_str()
-                .unwrap()
-                .to_owned(),
-        );
+async fn a_request_whose_client_leaves_is_counted_too() {
+    let glance = glance(Duration::from_secs(60)).await;
+    let gateway = Gateway::start(&[
+        ("AUTH__MODE", "passthrough"),
+        ("GLANCE__ENDPOINTS", &glance.uri()),
+    ]);
+    let address = gateway.base().trim_start_matches("http://");
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {IMAGE} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: t\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let started = Instant::now();
+    while (series(&gateway).await["requests_in_flight"] - 1.0).abs() > f64::EPSILON {
+        assert!(started.elapsed() < PATIENCE, "no request in flight");
     }
-    drop(gateway);
-    drop(flush);
-    let lines = paper.lines();
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.is_ascii() && line.len() < 8000)
-    );
-    let lines: Vec<Value> = lines
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let logged: Vec<_> = lines
-        .iter()
-        .map(|line| line["request_id"].as_str().unwrap())
-        .collect();
-    assert_eq!(logged, ids);
-
-    let [first, second, third] = &lines[..] else {
-        panic!("{lines:#?}");
-    };
-    for (name, value) in [
-        ("level", json!("INFO")),
-        ("target", json!("access")),
-        ("global_id", json!(global)),
-        ("project", json!("abc")),
-        ("user", json!("a-user")),
-        ("method", json!("GET")),
-        ("route", json!("/images/{image_id}")),
-        ("path", json!("/v2.1/abc/images/an-image")),
-        ("status", json!(200)),
-        ("version", json!("2.35")),
-        ("user_agent", json!("client/1.0")),
-    ] {
-        assert_eq!(first[name], value, "{name}");
-    }
-    assert!(first["client"].as_str().unwrap().starts_with("127.0.0.1:"));
-    let time = first["timestamp"].as_str().unwrap();
-    let age = chrono::Utc::now() - time.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
-    assert!(age < chrono::TimeDelta::minutes(5), "{time}");
-    let number = |line: &Value, name: &str| line[name].as_u64().unwrap();
-    // Keystone's answer takes no time to speak of, Glance's a tenth of a second.
-    let upstream = number(first, "upstream_microseconds");
-    assert!(
-        (100_000..=number(first, "microseconds")).contains(&upstream),
-        "{first}"
-    );
-
-    assert_eq!(second["status"], 404);
-    assert_eq!(second["path"], "/v2.1/images/%0a%0d%1b%22,%22status%22:200");
-    let latin_1: String = odd.iter().copied().map(char::from).collect();
-    assert_eq!(second["user_agent"], latin_1);
-    assert_eq!(second["global_id"], Value::Null);
-
-    for name in ["path", "user_agent"] {
-        let cut = third[name].as_str().unwrap();
-        assert!(cut.ends_with('\u{2026}') && cut.len() < 600, "{cut}");
-    }
-}
-
-#[tokio::test]
-async fn a_line_of_text_says_the_same() {
-    let paper = Paper::default();
-    let (log, flush) = paper.sink(1 << 20);
-    let gateway = Gateway::logging(&[], log);
-    let answer = Client::new()
-        .get(format!("{}/v2.1/images", gateway.base()))
-        .header("User-Agent", "a \"quoted\" one")
-        .send();
-    let id = answer.await.unwrap().headers()["x-openstack-request-id"].clone();
-    drop(gateway);
-    drop(flush);
-    let lines = paper.lines();
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    let (time, rest) = lines[0].split_at(27);
-    assert!(
-        time.parse::<chrono::DateTime<chrono::Utc>>().is_ok(),
-        "{time}"
-    );
-    let begin = format!(
-        "  INFO access: request_id={} client=127.0.0.1:",
-        id.to_str().unwrap()
-    );
-    assert!(rest.starts_with(&begin), "{rest}");
-    let middle = " method=\"GET\" route=\"/images\" path=\"/v2.1/images\" status=200 version=2.1 \
-                  upstream_microseconds=";
-    assert!(rest.contains(middle), "{rest}");
-    assert!(
-        rest.ends_with(" user_agent=\"a \\\"quoted\\\" one\""),
-        "{rest}"
-    );
-}
-
-#[tokio::test]
-async fn the_access_log_can_be_switched_off() {
-    let paper = Paper::default();
-    let (log, flush) = paper.sink(1 << 20);
-    let gateway = Gateway::logging(&[("LOG__ACCESS", "false")], log);
-    let answer = reqwest::get(format!("{}/v2.1/images", gateway.base())).await;
-    assert_eq!(answer.unwrap().status(), 200);
-    drop(gateway);
-    drop(flush);
-    assert_eq!(paper.lines(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_counted() {
-    let paper = Paper::default();
-    paper.shut(true);
-    let (log, flush) = paper.sink(16 << 10);
-    let gateway = Gateway::logging(&[("LOG__FORMAT", "json")], log);
-    let client = Client::new();
-    let mut requests = 0;
-    let lost = |series: HashMap<String, f64>| series["log_lines_lost_total"];
-    while lost(series(&gateway).await) < 20.0 {
-        for _ in 0..10 {
-            let answer = client
-                .get(gateway.base())
-                .header("User-Agent", "x".repeat(250));
-            assert_eq!(answer.send().await.unwrap().status(), 200);
-            requests += 1;
+    // One that only closes its side may still want the answer; this one resets the connection.
+    let linger = socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO));
+    linger.unwrap();
+    drop(client);
+    let abandoned = "requests_total{route=\"/images/{image_id}\",method=\"GET\",\
+                     status=\"abandoned\",version=\"2.1-2.35\"}";
+    loop {
+        let series = series(&gateway).await;
+        if series.get(abandoned) == Some(&1.0) {
+            assert!(series["requests_in_flight"].abs() < f64::EPSILON);
+            return;
         }
-        assert!(requests < 10_000, "nothing is lost");
+        assert!(started.elapsed() < PATIENCE, "{series:#?}");
     }
-    let lost = lost(series(&gateway).await);
-    paper.shut(false);
-    drop(gateway);
-    drop(flush);
-    let lines: Vec<Value> = paper
-        .lines()
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let (notices, access): (Vec<&Value>, Vec<&Value>) =
-        lines.iter().partition(|line| line["level"] == "WARN");
-    let told: u64 = notices
-        .iter()
-        .map(|line| line["lines"].as_u64().unwrap())
-        .sum();
-    assert_eq!(access.len() + usize::try_from(told).unwrap(), requests);
-    assert!((lost - f64::from(u32::try_from(told).unwrap())).abs() < f64::EPSILON);
 }
