@@ -84,6 +84,8 @@ impl App {
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
         let front = front(settings, mode, counted, spawner, endpoint, &metrics, log);
+        let answers = Arc::clone(&front.service.answers);
+        metrics.refresh(move || answers.measure());
         let server = Server::bind(front)?;
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);

@@ -23,6 +23,7 @@ pub use watched::Number;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use std::fmt;
 use watched::Watched;
 
 /// What every name begins with.
@@ -38,6 +39,16 @@ pub struct Metrics {
     /// Of calls to Keystone and Glance.
     pub upstream: UpstreamMetrics,
     registry: Registry,
+    refresh: Vec<Refresh>,
+}
+
+/// Brings gauges up to date that nobody keeps up to date all the time.
+struct Refresh(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refresh(..)")
+    }
 }
 
 impl Default for Metrics {
@@ -55,6 +66,7 @@ impl Default for Metrics {
             cache,
             upstream,
             registry,
+            refresh: Vec::new(),
         }
     }
 }
@@ -79,9 +91,17 @@ impl Metrics {
         self.registry.register_collector(Box::new(watched));
     }
 
+    /// Has something done before numbers are shown, such as bringing gauges up to date.
+    pub fn refresh(&mut self, gauges: impl Fn() + Send + Sync + 'static) {
+        self.refresh.push(Refresh(Box::new(gauges)));
+    }
+
     /// All metrics as Prometheus reads them.
     #[must_use]
     pub fn text(&self) -> String {
+        for Refresh(refresh) in &self.refresh {
+            refresh();
+        }
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = text::encode(&mut text, &self.registry);
@@ -96,11 +116,11 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_shown() {
-        let metrics = Metrics::default();
+        let mut metrics = Metrics::default();
         let handle = metrics.cache.clone();
         handle.hits.inc();
         handle.count(CacheOutcome::Hit);
-        handle.bytes.set(17);
+        metrics.refresh(move || _ = handle.bytes.set(17));
         let text = metrics.text();
         let lookups = "nova_image_proxy_cache_lookups_total{outcome=\"hit\"} 2\n";
         assert!(text.contains(lookups), "{text}");

@@ -92,7 +92,7 @@ async fn each_request_is_a_line_whatever_it_holds() {
     let mut ids = Vec::new();
     for (path, agent, global) in [
         (
-            "/v2.1/abc/images/an-image?secret=query",
+            "/v2.1/abc/images/11111111-2222-4333-8444-555555555555?secret=query",
             b"client/1.0".as_slice(),
             global,
         ),
@@ -134,8 +134,12 @@ async fn each_request_is_a_line_whatever_it_holds() {
         ("user", json!("a-user")),
         ("method", json!("GET")),
         ("route", json!("/images/{image_id}")),
-        ("path", json!("/v2.1/abc/images/an-image")),
+        (
+            "path",
+            json!("/v2.1/abc/images/11111111-2222-4333-8444-555555555555"),
+        ),
         ("status", json!(200)),
+        ("cache", json!("miss")),
         ("version", json!("2.35")),
         ("user_agent", json!("client/1.0")),
     ] {
@@ -190,7 +194,7 @@ async fn a_line_of_text_says_the_same() {
     );
     assert!(rest.starts_with(&begin), "{rest}");
     let middle = " method=\"GET\" route=\"/images\" path=\"/v2.1/images\" status=200 version=2.1 \
-                  upstream_microseconds=";
+                  cache=miss upstream_microseconds=";
     assert!(rest.contains(middle), "{rest}");
     assert!(
         rest.ends_with(" user_agent=\"a \\\"quoted\\\" one\""),

@@ -10,16 +10,17 @@ use tokio::io::AsyncWriteExt as _;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-const IMAGE: &str = "/v2.1/images/an-image";
+const IMAGE: &str = "/v2.1/images/11111111-2222-4333-8444-555555555555";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A Glance with one image.
 pub async fn glance(delay: Duration) -> MockServer {
     let server = MockServer::start().await;
-    let image = json!({"id": "an-image", "status": "active"});
+    let id = "11111111-2222-4333-8444-555555555555";
+    let image = json!({"id": id, "status": "active"});
     for (wanted, body) in [
-        ("/v2/images/an-image", image.clone()),
-        ("/v2/images", json!({"images": [image]})),
+        (format!("/v2/images/{id}"), image.clone()),
+        ("/v2/images".to_owned(), json!({"images": [image]})),
     ] {
         let answer = ResponseTemplate::new(200).set_body_json(body);
         Mock::given(path(wanted))
@@ -132,7 +133,11 @@ async fn a_glance_that_comes_back_is_noticed_and_asked_once_a_second() {
 #[tokio::test]
 async fn requests_calls_and_tokens_are_counted() {
     let (keystone, glance) = (keystone().await, glance(Duration::ZERO).await);
-    let gateway = behind(&keystone.url(), &glance.uri());
+    let gateway = Gateway::start(&[
+        ("KEYSTONE__URL", &keystone.url()),
+        ("GLANCE__ENDPOINTS", &glance.uri()),
+        ("CACHE__ENABLED", "false"),
+    ]);
     let client = Client::new();
     for (token, path, version, status) in [
         ("a-token", IMAGE, "2.1", 200),
