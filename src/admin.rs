@@ -117,6 +117,6 @@ mod tests {
             404
         );
         admin.stop().await;
-        runtime.shutdown_background();
+        drop(runtime);
     }
 }

@@ -47,7 +47,7 @@ pub enum StartError {
 pub struct App {
     server: Server,
     /// Kept for as long as requests are served.
-    upstream: tokio::runtime::Runtime,
+    upstream: runtime::Running,
     /// The Glance inside this process, where the settings want one.
     embedded: Option<EmbeddedGlance>,
     /// The operator's port, where the settings want one.
@@ -90,6 +90,9 @@ impl App {
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
+        if let Some(admin) = &admin {
+            tracing::info!(address = %admin.address(), "the operator's port is open");
+        }
         let open = settings.auth.mode == Some(AuthMode::None);
         let banner = embedded.as_ref().filter(|_| open).map(|glance| {
             let prefix = &settings.server.path_prefix;
@@ -142,7 +145,7 @@ impl App {
         if let Some(glance) = self.embedded {
             glance.stop(false).await;
         }
-        self.upstream.shutdown_background();
+        drop(self.upstream);
         served
     }
 }

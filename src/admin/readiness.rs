@@ -189,7 +189,7 @@ mod tests {
         let client = client(ClientSettings::default()).unwrap();
         let readiness = Arc::new(Readiness::new(client, spawner, targets));
         let report = readiness.report().await;
-        runtime.shutdown_background();
+        drop(runtime);
         report
     }
 
@@ -237,6 +237,6 @@ mod tests {
         assert_eq!(server.received_requests().await.unwrap().len(), 1);
         readiness.stop();
         assert!(!readiness.report().await.ready);
-        runtime.shutdown_background();
+        drop(runtime);
     }
 }

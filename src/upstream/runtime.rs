@@ -37,13 +37,26 @@ impl Spawner {
     }
 }
 
+/// The running runtime. Dropped, it ends its tasks and waits for none; a bare one would panic when a
+/// failed start drops it in the middle of another runtime.
+#[derive(Debug)]
+pub struct Running(Option<Runtime>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Starts the runtime. It must be kept for as long as requests are served.
-pub fn start(threads: usize) -> io::Result<(Runtime, Spawner)> {
+pub fn start(threads: usize) -> io::Result<(Running, Spawner)> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads.max(1))
         .thread_name("upstream")
         .enable_all()
         .build()?;
     let spawner = Spawner(runtime.handle().clone());
-    Ok((runtime, spawner))
+    Ok((Running(Some(runtime)), spawner))
 }

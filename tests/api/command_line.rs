@@ -185,3 +185,87 @@ fn check_prints_the_settings_in_force_and_no_secret() {
     );
     assert!(!format!("{output:?}").contains("hunter2"));
 }
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (setting, key) in [
+        ("SERVER__LISTEN", "server.listen"),
+        ("ADMIN__LISTEN", "admin.listen"),
+    ] {
+        let mut command = binary();
+        command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
+        command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
+        command.env(format!("NOVA_IMAGE_PROXY__{setting}"), &address);
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{error}");
+        let expected = format!("{key}: cannot listen on {address}: Address already in use");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+/// Access lines and all others come out whole, in one format, and none is missing at the end.
+#[rstest]
+#[case("json")]
+#[case("text")]
+#[tokio::test]
+async fn the_log_is_complete_when_the_process_ends(#[case] format: &str) {
+    let mut command = binary();
+    command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
+    command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
+    command.env("NOVA_IMAGE_PROXY__LOG__FORMAT", format);
+    command.env(
+        "NOVA_IMAGE_PROXY__LOG__LEVEL",
+        "info,nova_image_proxy=debug",
+    );
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let mut ready = String::new();
+    let mut output = BufReader::new(running.0.stdout.take().unwrap());
+    output.read_line(&mut ready).unwrap();
+    let base = ready.trim().strip_prefix("listening on ").unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        let answer = client
+            .get(format!("{base}/v2.1/images"))
+            .send()
+            .await
+            .unwrap();
+        let id = &answer.headers()["x-openstack-request-id"];
+        ids.push(id.to_str().unwrap().to_owned());
+    }
+    let pid = running.0.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let log = std::io::read_to_string(running.0.stderr.take().unwrap()).unwrap();
+    assert!(running.0.wait().unwrap().success());
+    let access: Vec<_> = if format == "json" {
+        let lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let access = lines.filter(|line| line["target"] == "access");
+        access
+            .map(|line| line["request_id"].as_str().unwrap().to_owned())
+            .collect()
+    } else {
+        let access = log
+            .lines()
+            .filter_map(|line| line.split_once("  INFO access: request_id="));
+        access
+            .map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(access, ids);
+    assert!(
+        log.contains("stopping: finishing the requests in flight"),
+        "{log}"
+    );
+}

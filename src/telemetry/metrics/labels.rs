@@ -117,10 +117,14 @@ label! {
         NotFound => "404",
         /// 406
         NotAcceptable => "406",
+        /// 408
+        RequestTimeout => "408",
         /// 409
         Conflict => "409",
         /// 413
         TooLarge => "413",
+        /// 414
+        TargetTooLong => "414",
         /// 415
         UnsupportedType => "415",
         /// 429
@@ -154,8 +158,10 @@ impl StatusLabel {
             403 => Self::Forbidden,
             404 => Self::NotFound,
             406 => Self::NotAcceptable,
+            408 => Self::RequestTimeout,
             409 => Self::Conflict,
             413 => Self::TooLarge,
+            414 => Self::TargetTooLong,
             415 => Self::UnsupportedType,
             429 => Self::TooMany,
             500 => Self::Internal,

@@ -1,0 +1,88 @@
+//! What counting and logging one request costs the worker that answers it.
+//!
+//!     cargo bench --bench telemetry
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use nova_image_proxy::config::LogFormat;
+use nova_image_proxy::telemetry::access_log::{AccessLog, Record};
+use nova_image_proxy::telemetry::metrics::{
+    CacheOutcome, Counted, MethodLabel, Metrics, RouteLabel, StatusLabel, VersionLabel,
+};
+use nova_image_proxy::telemetry::sink::Sink;
+use std::hint::black_box;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+fn count(metrics: &Metrics) {
+    let in_flight = metrics.requests.begin();
+    metrics.cache.hits.inc();
+    metrics.requests.count(black_box(Counted {
+        route: RouteLabel::Image,
+        method: MethodLabel::of("GET"),
+        status: StatusLabel::of(Some(200)),
+        version: VersionLabel::Images,
+        cache: Some(CacheOutcome::Hit),
+        took: Duration::from_micros(9),
+    }));
+    drop(in_flight);
+}
+
+fn record() -> Record<'static> {
+    black_box(Record {
+        request_id: "req-11111111-2222-4333-8444-555555555555",
+        global_id: Some("req-11111111-2222-4333-8444-666666666666"),
+        client: Some(([192, 0, 2, 17], 50_000).into()),
+        project: Some("0123456789abcdef0123456789abcdef"),
+        user: Some("fedcba9876543210fedcba9876543210"),
+        method: "GET",
+        route: RouteLabel::Image,
+        path: "/v2.1/images/11111111-2222-4333-8444-555555555555",
+        status: Some(200),
+        version: Some((2, 35)),
+        cache: Some(CacheOutcome::Hit),
+        upstream: Duration::ZERO,
+        took: Duration::from_micros(9),
+        user_agent: Some(b"python-novaclient openstacksdk/4.0.0 keystoneauth1/5.8.0"),
+    })
+}
+
+fn counting(criterion: &mut Criterion) {
+    let metrics = Metrics::default();
+    criterion.bench_function("a request counted", |bench| bench.iter(|| count(&metrics)));
+    let others = Metrics::default();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                count(&others);
+            }
+        });
+        criterion.bench_function("a request counted while another thread counts", |bench| {
+            bench.iter(|| count(&others));
+        });
+        stop.store(true, Relaxed);
+        assert!(busy.join().is_ok());
+    });
+    criterion.bench_function("all metrics as text", |bench| {
+        bench.iter(|| metrics.text().len());
+    });
+}
+
+/// Lines go to `/dev/null` by way of the writing thread, and the buffer is large enough for all
+/// that a tight loop makes.
+fn logging(criterion: &mut Criterion) {
+    for (name, format) in [("text", LogFormat::Text), ("json", LogFormat::Json)] {
+        let Ok((sink, flush)) = Sink::start(io::sink(), 1 << 20, |_| Vec::new()) else {
+            return;
+        };
+        let log = AccessLog::new(sink, format);
+        criterion.bench_function(&format!("an access line as {name}"), |bench| {
+            bench.iter(|| log.write(&record()));
+        });
+        drop(flush);
+    }
+}
+
+criterion_group!(benches, counting, logging);
+criterion_main!(benches);
