@@ -9,11 +9,17 @@ use crate::cache::{Scope, Share};
 use crate::glance::Endpoint;
 use crate::keystone::{self, DigestKey, Keystone, NoImageEndpoint, ScopeKind, Token};
 use crate::nova::ApiError;
-use crate::upstream::runtime::Spawner;
+use crate::upstream::runtime::{Spawner, TaskLost};
 use actix_web::HttpRequest;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
+use std::borrow::Cow;
 use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
+
+const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
+const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 
 /// Who judges tokens.
 #[derive(Debug)]
@@ -38,10 +44,12 @@ pub enum Mode {
 
 /// The result of authentication: one caller for one request.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<'r> {
     who: Who,
-    token: Option<http::HeaderValue>,
-    endpoint: Result<Endpoint, NoImageEndpoint>,
+    /// The token that Glance is called with.
+    token: Option<&'r str>,
+    /// Where Glance is, unless the token's catalog says.
+    endpoint: Option<&'r Endpoint>,
 }
 
 #[derive(Debug)]
@@ -49,6 +57,19 @@ enum Who {
     Validated(Arc<Token>),
     /// Nobody here knows; the project in the path is believed and Glance decides.
     Unknown,
+}
+
+/// What asking Keystone takes, besides the token.
+#[derive(Debug, Clone, Copy)]
+pub struct Knock<'r> {
+    /// Where the question is asked.
+    pub spawner: &'r Spawner,
+    /// When the request must be answered.
+    pub deadline: Instant,
+    /// The request's ids.
+    pub ids: &'r Ids,
+    /// What is noted of the request.
+    pub seen: &'r Seen,
 }
 
 impl Authenticator {
@@ -76,28 +97,26 @@ impl Authenticator {
     }
 
     /// Judges the request's token, and its service token where there is one.
-    pub async fn session(
-        &self,
-        request: &HttpRequest,
-        spawner: &Spawner,
-        ids: &Ids,
-        seen: &Seen,
-    ) -> Result<Session, ApiError> {
+    pub async fn session<'r>(
+        &'r self,
+        request: &'r HttpRequest,
+        knock: Knock<'r>,
+    ) -> Result<Session<'r>, ApiError> {
         let headers = request.headers();
         let keystone = match &self.mode {
             Mode::Keystone(keystone) => keystone,
             Mode::Passthrough(_) => {
                 let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
-                return Ok(self.unknown(Some(token)));
+                return Ok(self.session_of(Who::Unknown, Some(token)));
             }
-            Mode::None => return Ok(self.unknown(None)),
+            Mode::None => return Ok(self.session_of(Who::Unknown, None)),
         };
         let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
-        let token = validate(keystone, text, spawner, ids, seen).await?;
-        let service = match headers.get("X-Service-Token") {
+        let token = validate(keystone, text, knock).await?;
+        let service = match headers.get(SERVICE_TOKEN) {
             Some(value) => {
                 let text = value.to_str().map_err(|_| ApiError::Unauthorized)?;
-                Some(validate(keystone, text, spawner, ids, seen).await?)
+                Some(validate(keystone, text, knock).await?)
             }
             None => None,
         };
@@ -105,26 +124,19 @@ impl Authenticator {
         if !keystone.admits(&token, service.as_deref(), method, path) {
             return Err(ApiError::Unauthorized);
         }
-        Ok(Session {
-            token: secret_header(text),
-            endpoint: self
-                .endpoint
-                .clone()
-                .map_or_else(|| token.image_endpoint().map(Endpoint::new), Ok),
-            who: Who::Validated(token),
-        })
+        Ok(self.session_of(Who::Validated(token), Some(text)))
     }
 
-    fn unknown(&self, token: Option<&str>) -> Session {
+    fn session_of<'r>(&'r self, who: Who, token: Option<&'r str>) -> Session<'r> {
         Session {
-            who: Who::Unknown,
-            token: token.and_then(secret_header),
-            endpoint: self.endpoint.clone().ok_or(NoImageEndpoint::NoCatalog),
+            who,
+            token,
+            endpoint: self.endpoint.as_ref(),
         }
     }
 }
 
-impl Session {
+impl Session<'_> {
     /// The project in the path must be the token's own.
     pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
         let (Who::Validated(token), Some(path)) = (&self.who, path) else {
@@ -142,9 +154,7 @@ impl Session {
 
     /// Glance does not take the token: Keystone is asked about it again next time.
     pub fn refused_by_glance(&self, auth: &Authenticator) {
-        if let (Mode::Keystone(keystone), Some(token)) = (&auth.mode, &self.token)
-            && let Ok(token) = token.to_str()
-        {
+        if let (Mode::Keystone(keystone), Some(token)) = (&auth.mode, self.token) {
             keystone.forget(token);
         }
     }
@@ -155,69 +165,86 @@ impl Session {
         match (&self.who, &auth.mode) {
             (Who::Validated(token), _) => Scope::of(token, auth.share),
             (Who::Unknown, Mode::Passthrough(key)) => {
-                let token = self.token.as_ref()?.to_str().ok()?;
-                Some(Scope::of_unread_token(token, key))
+                Some(Scope::of_unread_token(self.token?, key))
             }
             (Who::Unknown, Mode::None) => Some(Scope::anonymous()),
             (Who::Unknown, Mode::Keystone(_)) => None,
         }
     }
 
-    /// The token and the endpoint to call Glance with.
-    pub fn glance(&self) -> Result<(Option<http::HeaderValue>, Endpoint), ApiError> {
+    /// Where Glance is for this caller.
+    pub fn endpoint(&self) -> Result<Cow<'_, Endpoint>, ApiError> {
         if let Who::Validated(token) = &self.who
             && token.scope_kind() == ScopeKind::Unscoped
         {
             return Err(ApiError::NoProject);
         }
-        let endpoint = self.endpoint.clone().map_err(ApiError::NoImageEndpoint)?;
-        Ok((self.token.clone(), endpoint))
+        match (self.endpoint, &self.who) {
+            (Some(endpoint), _) => Ok(Cow::Borrowed(endpoint)),
+            (None, Who::Validated(token)) => token
+                .image_endpoint()
+                .map(|url| Cow::Owned(Endpoint::new(url)))
+                .map_err(ApiError::NoImageEndpoint),
+            (None, Who::Unknown) => Err(ApiError::NoImageEndpoint(NoImageEndpoint::NoCatalog)),
+        }
+    }
+
+    /// The token to call Glance with.
+    #[must_use]
+    pub fn token_header(&self) -> Option<http::HeaderValue> {
+        let mut value = http::HeaderValue::from_str(self.token?).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 
 /// `X-Storage-Token` is an old name that counts when the usual one is absent. Of two tokens nobody
 /// can say which one is meant, so they count as none.
 fn client_token(headers: &HeaderMap) -> Option<&str> {
-    let named = |name: &str| headers.contains_key(name).then(|| headers.get_all(name));
-    let mut values = named("X-Auth-Token").or_else(|| named("X-Storage-Token"))?;
-    let only = values.next().filter(|_| values.next().is_none())?;
+    let mut values = headers.get_all(AUTH_TOKEN);
+    let first = values.next();
+    let (first, mut others) = match first {
+        Some(first) => (first, values),
+        None => {
+            let mut values = headers.get_all(STORAGE_TOKEN);
+            (values.next()?, values)
+        }
+    };
+    let only = others.next().is_none().then_some(first)?;
     only.to_str().ok().filter(|token| !token.is_empty())
-}
-
-fn secret_header(token: &str) -> Option<http::HeaderValue> {
-    let mut value = http::HeaderValue::from_str(token).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 async fn validate(
     keystone: &Keystone,
     token: &str,
-    spawner: &Spawner,
-    ids: &Ids,
-    seen: &Seen,
+    knock: Knock<'_>,
 ) -> Result<Arc<Token>, ApiError> {
-    if let Some(known) = keystone.known(token) {
-        let token = known.map_err(|keystone::Refused| ApiError::Unauthorized)?;
-        seen.token(&token);
-        return Ok(token);
-    }
-    let _waiting = seen.spent().start();
+    let token = match keystone.known(token) {
+        Some(Ok(token)) => token,
+        Some(Err(keystone::Refused)) => return Err(ApiError::Unauthorized),
+        // Boxed, since most requests come with a token that is known.
+        None => Box::pin(ask(keystone, token, knock)).await?,
+    };
+    knock.seen.token(&token);
+    Ok(token)
+}
+
+async fn ask(keystone: &Keystone, token: &str, knock: Knock<'_>) -> Result<Arc<Token>, ApiError> {
+    let _waiting = knock.seen.spent().start();
     let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
     let task = async move {
         use secrecy::ExposeSecret;
         keystone.validate(token.expose_secret()).await
     };
-    match spawner.run(task.instrument(ids.span())).await {
-        Ok(Ok(token)) => {
-            seen.token(&token);
-            Ok(token)
-        }
-        Ok(Err(keystone::Error::Refused)) => Err(ApiError::Unauthorized),
-        Ok(Err(error @ (keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_)))) => {
+    let answer = knock.spawner.run(task.instrument(knock.ids.span()));
+    match timeout_at(knock.deadline, answer).await {
+        Ok(Ok(Ok(token))) => Ok(token),
+        Ok(Ok(Err(keystone::Error::Refused))) => Err(ApiError::Unauthorized),
+        Ok(Ok(Err(error @ (keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_))))) => {
             Err(ApiError::KeystoneUnavailable(error))
         }
-        Err(_) => Err(ApiError::Internal),
+        Ok(Err(TaskLost)) => Err(ApiError::Internal),
+        Err(_) => Err(ApiError::Timeout),
     }
 }
 

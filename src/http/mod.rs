@@ -34,7 +34,7 @@ use crate::config;
 use crate::glance::{Caller, GlanceError};
 use crate::nova::json::Json;
 use crate::nova::links::{self, LinkBase};
-use crate::nova::microversion::{self, GENERIC_HEADER, LEGACY_HEADER, Negotiation, Version};
+use crate::nova::microversion::{self, Negotiation, Version};
 use crate::nova::question::Asked;
 use crate::nova::routes::{self, Action, Api, Operation, Route, Target};
 use crate::nova::{self, Answer, ApiError, Request, Service, versions};
@@ -42,12 +42,13 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{CacheOutcome, RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
 use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderName;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use auth::{Authenticator, Session};
+use auth::{Authenticator, Knock, Session};
 use futures_util::FutureExt as _;
 use request_id::Ids;
-use response::{Heads, Outcome};
+use response::{API_VERSION, Heads, NOVA_API_VERSION, Outcome};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -159,12 +160,13 @@ impl Front {
         if let Err(error) = body::check_announced(request, self.server.max_body) {
             return Outcome::fault(&error, Heads::Ids);
         }
-        let session = timeout_at(
-            hours.deadline,
-            self.auth.session(request, &self.spawner, ids, seen),
-        )
-        .await;
-        let session = match session.unwrap_or(Err(ApiError::Timeout)) {
+        let knock = Knock {
+            spawner: &self.spawner,
+            deadline: hours.deadline,
+            ids,
+            seen,
+        };
+        let session = match self.auth.session(request, knock).await {
             Ok(session) => session,
             Err(error) => return Outcome::fault(&error, Heads::Ids),
         };
@@ -187,12 +189,7 @@ impl Front {
             session,
             version,
         };
-        let answer = timeout_at(
-            hours.deadline,
-            self.operate(work, place.api, project, operation),
-        )
-        .await;
-        match answer.unwrap_or(Err(ApiError::Timeout)) {
+        match self.operate(work, place.api, project, operation).await {
             Ok((answer, cache)) => {
                 seen.cache(cache);
                 let media_type = negotiate::success_type(request.headers());
@@ -213,7 +210,8 @@ impl Front {
         body::check_content_type(work.request)?;
         let body = match operation.action {
             Action::CreateMetadata | Action::ReplaceMetadata | Action::UpdateMetadataItem => {
-                nova::body::parse(&body::read(work.payload, self.server.max_body).await?)?
+                let body = body::read(work.payload, self.server.max_body);
+                nova::body::parse(&in_time(work.hours.deadline, body).await?)?
             }
             Action::ListImages
             | Action::DetailImages
@@ -227,7 +225,7 @@ impl Front {
         if !operation.served.serves(work.version) {
             return Err(ApiError::Gone);
         }
-        let (token, endpoint) = work.session.glance()?;
+        let endpoint = work.session.endpoint()?;
         let (scheme, host) = origin::of(work.request, &self.server);
         let query = work.request.uri().query().unwrap_or_default();
         let question = self.question(
@@ -261,14 +259,15 @@ impl Front {
             query: query.to_owned(),
             links: LinkBase::new(&root, api, project, &glance),
             caller: Caller {
-                endpoint,
-                token,
+                endpoint: endpoint.into_owned(),
+                token: work.session.token_header(),
                 request_id: work.ids.upstream(),
                 deadline: work.hours.deadline,
                 spent: work.seen.spent().clone(),
             },
         };
-        let answer = self.perform(request, question, work.ids).await;
+        let answer = self.perform(request, question, work.ids);
+        let answer = in_time(work.hours.deadline, answer).await;
         if matches!(
             answer,
             Err(ApiError::Glance {
@@ -286,7 +285,11 @@ impl Front {
     }
 
     /// What the cache is asked, where it is on and the request is one for it.
-    fn question(&self, session: &Session, asked: Asked<'_>) -> Result<Option<Question>, ApiError> {
+    fn question(
+        &self,
+        session: &Session<'_>,
+        asked: Asked<'_>,
+    ) -> Result<Option<Question>, ApiError> {
         let scope = self.cached.then(|| session.scope(&self.auth)).flatten();
         scope.map_or(Ok(None), |scope| asked.question(scope))
     }
@@ -300,7 +303,6 @@ impl Front {
         ids: &Ids,
     ) -> Result<(Answer, CacheOutcome), ApiError> {
         let service = Arc::clone(&self.service);
-        // Boxed: a hit has no use for the room that this takes.
         let task = async move { service.answer(request).await };
         let task = task.instrument(ids.span()).boxed();
         let Some(question) = question else {
@@ -349,13 +351,13 @@ impl Front {
             return Ok((Version::MIN, Heads::Ids));
         }
         let max = self.service.max_microversion();
-        let values = |name: &'static str| {
+        let values = |name: HeaderName| {
             request
                 .headers()
                 .get_all(name)
                 .map(actix_web::http::header::HeaderValue::as_bytes)
         };
-        match microversion::negotiate(values(GENERIC_HEADER), values(LEGACY_HEADER), max) {
+        match microversion::negotiate(values(API_VERSION), values(NOVA_API_VERSION), max) {
             Negotiation::Accepted(version) => {
                 seen.version(labels::version(api, version), Some(version));
                 Ok((version, Heads::Versioned(version)))
@@ -387,6 +389,16 @@ impl Front {
     }
 }
 
+/// What is not there at once, or a fault at `deadline`. Boxed, with its timer, so that a request
+/// that waits for nothing does not carry the room for it about.
+async fn in_time<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let work = Box::pin(timeout_at(deadline, work));
+    work.await.unwrap_or(Err(ApiError::Timeout))
+}
+
 /// When a request came and by when it must be answered.
 #[derive(Debug, Clone, Copy)]
 struct Hours {
@@ -408,7 +420,7 @@ struct Work<'r> {
     ids: &'r Ids,
     seen: &'r Seen,
     hours: Hours,
-    session: Session,
+    session: Session<'r>,
     version: Version,
 }
 

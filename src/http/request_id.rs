@@ -1,9 +1,10 @@
 //! Request ids: one of our own for every request, and the client's when it sent a proper one.
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderName;
 use uuid::Uuid;
 
-const GLOBAL_HEADER: &str = "X-OpenStack-Request-ID";
+const GLOBAL_HEADER: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const PREFIX: &str = "req-";
 
 /// The ids of one request.

@@ -18,8 +18,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 // Names that are parsed once, at compile time: they are on every answer.
-const API_VERSION: HeaderName = HeaderName::from_static("openstack-api-version");
-const NOVA_API_VERSION: HeaderName = HeaderName::from_static("x-openstack-nova-api-version");
+pub(super) const API_VERSION: HeaderName = HeaderName::from_static("openstack-api-version");
+pub(super) const NOVA_API_VERSION: HeaderName =
+    HeaderName::from_static("x-openstack-nova-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const COMPUTE_REQUEST_ID: HeaderName = HeaderName::from_static("x-compute-request-id");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use foldhash::quality::RandomState;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -29,8 +30,8 @@ struct Good {
 /// Both caches. Least recently used entries leave first, so that a new token always gets in and a
 /// burst with it costs Keystone one call.
 pub(super) struct KnownTokens {
-    good: Cache<TokenDigest, Good>,
-    refused: Cache<TokenDigest, DateTime<Utc>>,
+    good: Cache<TokenDigest, Good, RandomState>,
+    refused: Cache<TokenDigest, DateTime<Utc>, RandomState>,
     ttl: TimeDelta,
     refusal_ttl: TimeDelta,
 }
@@ -46,12 +47,12 @@ impl KnownTokens {
                 })
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(ttl)
-                .build(),
+                .build_with_hasher(RandomState::default()),
             refused: Cache::builder()
                 .max_capacity(MOST_REFUSALS)
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(refusal_ttl)
-                .build(),
+                .build_with_hasher(RandomState::default()),
             ttl: TimeDelta::from_std(ttl).unwrap_or(TimeDelta::MAX),
             refusal_ttl: TimeDelta::from_std(refusal_ttl).unwrap_or(TimeDelta::MAX),
         }

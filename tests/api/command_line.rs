@@ -17,7 +17,7 @@ fn binary() -> Command {
 }
 
 /// The binary, serving on a free port with these settings, and the lines it prints.
-fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + use<>) {
+pub fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + use<>) {
     let mut command = binary();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
     command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
@@ -31,7 +31,13 @@ fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + 
 }
 
 /// Kills and reaps a process.
-struct Running(Child);
+pub struct Running(Child);
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -13,6 +13,8 @@ mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
+mod footprint;
+#[cfg(test)]
 mod front;
 #[cfg(test)]
 mod gateway;
