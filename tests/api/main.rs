@@ -13,11 +13,19 @@ mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod front;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod keystone;
+#[cfg(test)]
+mod liar;
+#[cfg(test)]
+mod lies;
+#[cfg(test)]
+mod process;
 #[cfg(test)]
 #[path = "../openstack/raw.rs"]
 mod raw;
