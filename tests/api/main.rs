@@ -4,6 +4,7 @@
 mod access_log;
 #[cfg(test)]
 mod cache;
+mod chaos;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a lying Glance sends, and what its clients are to be told.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use crate::liar::{Wire, answer, answer_with};
@@ -104,8 +105,9 @@ fn wrong_statuses() -> Vec<Lie> {
 /// Bodies that say they are compressed, some of them bombs.
 fn encodings() -> Vec<Lie> {
     let mut zeros = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mebibyte = vec![b' '; 1 << 20];
     for _ in 0..64 {
-        std::io::Write::write_all(&mut zeros, &[b' '; 1 << 20]).unwrap();
+        zeros.write_all(&mebibyte).unwrap();
     }
     let bomb = zeros.finish().unwrap();
     [
@@ -252,7 +254,8 @@ fn odd_but_true() -> Vec<Lie> {
     let both = r#"{"images": [], "id": "x"}"#;
     let length = both.len();
     let interim = "HTTP/1.1 102 X\r\nA: b\r\n\r\n".repeat(100);
-    let chunks: String = both.chars().map(|c| format!("01;x=y\r\n{c}\r\n")).collect();
+    let chunks: Vec<_> = both.chars().map(|c| format!("01;x=y\r\n{c}\r\n")).collect();
+    let chunks = chunks.concat();
     let chunked =
         format!("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\nA: b\r\n\r\n");
     let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n{both}");
