@@ -55,6 +55,7 @@ fn no_read_fails_when_one_of_two_glances_is_killed() {
     let gateway = Process::start(&[
         ("AUTH__MODE", "none"),
         ("GLANCE__ENDPOINTS", &format!("{first_at},{second_at}")),
+        ("CACHE__ENABLED", "false"),
         ("LOG__ACCESS", "false"),
         ("LOG__LEVEL", "info"),
     ]);

@@ -4,6 +4,7 @@
 mod access_log;
 #[cfg(test)]
 mod cache;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod command_line;
