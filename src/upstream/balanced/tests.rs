@@ -304,6 +304,29 @@ async fn with_all_endpoints_out_they_are_asked_all_the_same() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_may_be_back_is_not_waited_for_as_long_as_one_that_works() {
+    let [hanging, good] = [
+        Server::start(Does::Nothing).await,
+        Server::start(Does::Answer(200)).await,
+    ];
+    let ejection = Ejection {
+        after: 1,
+        first: Duration::from_millis(1),
+        longest: Duration::from_secs(60),
+    };
+    let mut calls = Calls::by(Rules { ejection, ..RULES }, &[&hanging, &good]);
+    calls.timeout = Duration::from_secs(1);
+    assert_eq!(calls.read().await.unwrap(), 200);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    calls.timeout = Duration::from_secs(60);
+    let started = Instant::now();
+    // Of a call's twenty seconds there is time left for the other one.
+    assert_eq!(calls.read().await.unwrap(), 200);
+    assert!(started.elapsed() >= TRIAL);
+    assert_eq!((hanging.got(), calls.counted().ejections), (2, 2));
+}
+
+#[tokio::test]
 async fn no_more_calls_are_under_way_than_allowed() {
     let rules = Rules {
         max_in_flight: 2,
