@@ -22,7 +22,11 @@ impl Process {
                 command.env_remove(name);
             }
         }
-        let usual = [("SERVER__LISTEN", "127.0.0.1:0"), ("SERVER__WORKERS", "2")];
+        let usual = [
+            ("SERVER__LISTEN", "127.0.0.1:0"),
+            ("SERVER__WORKERS", "2"),
+            ("ADMIN__LISTEN", "127.0.0.1:0"),
+        ];
         for (name, value) in usual.iter().chain(settings) {
             command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
         }
