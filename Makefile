@@ -29,7 +29,8 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## a hundred thousand requests by callers who may not see the same, against real services; hours
+soak: ## ten minutes of chaos before Glance, then a hundred thousand requests by callers who may not see the same; hours
+	CHAOS_SECONDS=600 cargo test --test api chaos:: -- --nocapture --test-threads=1
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
 	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \

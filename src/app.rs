@@ -3,7 +3,7 @@
 use crate::admin::{Admin, Readiness, Target};
 use crate::banner;
 use crate::cache::Answers;
-use crate::config::{AuthMode, GlanceMode, Settings};
+use crate::config::{self, AuthMode, GlanceMode, Settings};
 use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
 use crate::glance::{Call, Endpoint, Glance};
 use crate::http::Front;
@@ -16,7 +16,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Number};
 use crate::telemetry::sink::Sink;
 use crate::upstream::runtime::{self, Spawner, TaskLost};
-use crate::upstream::{self, ClientSettings, client};
+use crate::upstream::{self, ClientSettings, Ejection, Rules, client};
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -73,9 +73,14 @@ impl App {
             Some(GlanceMode::Embedded) => Some(start_embedded(settings, &mode, &spawner)?),
             Some(GlanceMode::External) | None => None,
         };
-        let endpoint = match &embedded {
-            Some(glance) => Some(Endpoint::new(glance.endpoint())),
-            None => settings.glance.endpoints.first().map(Endpoint::new),
+        let endpoints = match &embedded {
+            Some(glance) => vec![Endpoint::new(glance.endpoint())],
+            None => settings
+                .glance
+                .endpoints
+                .iter()
+                .map(Endpoint::new)
+                .collect(),
         };
         let targets = targets(settings, &mode, embedded.as_ref());
         for target in &targets {
@@ -83,7 +88,7 @@ impl App {
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let front = front(settings, mode, counted, spawner, endpoint, &metrics, log);
+        let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
         let answers = Arc::clone(&front.service.answers);
         metrics.refresh(move || answers.measure());
         let server = Server::bind(front)?;
@@ -174,6 +179,19 @@ fn mode(settings: &Settings, client: &upstream::Client) -> Result<Mode, NewError
     })
 }
 
+fn rules(glance: &config::Glance) -> Rules {
+    Rules {
+        ejection: Ejection {
+            after: glance.eject_after,
+            first: glance.eject_for,
+            longest: glance.eject_at_most,
+        },
+        retries: glance.retries,
+        max_in_flight: glance.max_in_flight,
+        max_queue: glance.max_queue,
+    }
+}
+
 /// The embedded Glance judges tokens itself, as any Glance does, and by the same Keystone.
 fn start_embedded(
     settings: &Settings,
@@ -255,7 +273,7 @@ fn front(
     mode: Mode,
     client: upstream::Client,
     spawner: Spawner,
-    endpoint: Option<Endpoint>,
+    endpoints: Vec<Endpoint>,
     metrics: &Metrics,
     log: &Sink,
 ) -> Front {
@@ -269,12 +287,12 @@ fn front(
         auth: Authenticator::new(
             mode,
             settings.cache.share,
-            endpoint,
+            endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
         ),
         service: Arc::new(Service {
             locks: WriteLocks::default(),
-            glance: Glance::new(client, call),
+            glance: Glance::new(client, call, endpoints, rules(&settings.glance)),
             settings: settings.nova.clone(),
             answers: Arc::new(Answers::new(&settings.cache, metrics.cache.clone())),
             transitional_window: settings.cache.transitional_window,

@@ -30,7 +30,8 @@ impl<'de> Deserialize<'de> for GlanceMode {
 pub struct Glance {
     /// `external` or `embedded`; see [`super::Settings`] for the default.
     pub mode: Option<GlanceMode>,
-    /// Base URLs of Glance, with or without `/v2`. This version asks the first one only.
+    /// Base URLs of one Glance, with or without `/v2`: requests are spread over them. The first
+    /// one stands for all of them in links.
     #[serde(deserialize_with = "super::list::deserialize")]
     pub endpoints: Vec<Url>,
     /// Images asked for in one page; Glance itself gives at most 1000.
@@ -45,6 +46,20 @@ pub struct Glance {
     pub connect_timeout: Duration,
     /// Largest answer taken from Glance for one call, in bytes.
     pub max_answer: usize,
+    /// Calls under way at once; more wait for their turn.
+    pub max_in_flight: usize,
+    /// Calls that wait for their turn; more fail at once.
+    pub max_queue: usize,
+    /// How often one call that may be repeated is sent again at most; 0 for never.
+    pub retries: u32,
+    /// Failures in a row after which an endpoint is left out, where there are others.
+    pub eject_after: u32,
+    /// How long it is left out at first; each failed trial doubles that.
+    #[serde(with = "humantime_serde")]
+    pub eject_for: Duration,
+    /// The longest time it is left out before the next trial.
+    #[serde(with = "humantime_serde")]
+    pub eject_at_most: Duration,
 }
 
 impl Default for Glance {
@@ -57,6 +72,12 @@ impl Default for Glance {
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(2),
             max_answer: 64 << 20,
+            max_in_flight: 64,
+            max_queue: 1024,
+            retries: 2,
+            eject_after: 3,
+            eject_for: Duration::from_secs(5),
+            eject_at_most: Duration::from_secs(60),
         }
     }
 }
@@ -84,10 +105,34 @@ impl Glance {
         for (key, value) in [
             ("glance.timeout", self.timeout),
             ("glance.connect_timeout", self.connect_timeout),
+            ("glance.eject_for", self.eject_for),
         ] {
             if value.is_zero() {
                 problems.push(Problem::new(key, "must be longer than zero"));
             }
+        }
+        problems.extend(self.problems_of_many());
+        problems
+    }
+
+    fn problems_of_many(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (key, value, range) in [
+            ("glance.max_in_flight", self.max_in_flight, 1..=10_000),
+            ("glance.max_queue", self.max_queue, 0..=1_000_000),
+            ("glance.retries", self.retries as usize, 0..=10),
+            ("glance.eject_after", self.eject_after as usize, 1..=1000),
+        ] {
+            if !range.contains(&value) {
+                let message = format!("must be from {} to {}", range.start(), range.end());
+                problems.push(Problem::new(key, message));
+            }
+        }
+        if self.eject_at_most < self.eject_for {
+            problems.push(Problem::new(
+                "glance.eject_at_most",
+                "must not be shorter than glance.eject_for",
+            ));
         }
         problems
     }

@@ -87,6 +87,10 @@ fn a_cloud_in_the_settings_means_an_external_glance(
 #[case::url_with_password(&[("GLANCE__ENDPOINTS", "http://u:p@g"), ("AUTH__MODE", "none")],
     "glance.endpoints (from the environment): must be an http:// or https:// URL")]
 #[case::page_too_large(&[("GLANCE__PAGE_SIZE", "1001")], "must be from 1 to 1000")]
+#[case::no_calls(&[("GLANCE__MAX_IN_FLIGHT", "0")], "glance.max_in_flight (from the environment): must be from 1 to 10000")]
+#[case::too_many_retries(&[("GLANCE__RETRIES", "11")], "must be from 0 to 10")]
+#[case::ejected_at_once(&[("GLANCE__EJECT_AFTER", "0")], "must be from 1 to 1000")]
+#[case::ejection_bound(&[("GLANCE__EJECT_AT_MOST", "1s")], "must not be shorter than glance.eject_for")]
 #[case::version_too_low(&[("NOVA__MAX_MICROVERSION", "2.0")], "nova.max_microversion")]
 #[case::no_version(&[("NOVA__MAX_MICROVERSION", "latest")], "nova.max_microversion")]
 #[case::embedded_and_endpoint(

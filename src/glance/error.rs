@@ -1,7 +1,7 @@
 //! What can come of a call to Glance, in Glance's own terms.
 
 use super::model::NotGlance;
-use crate::upstream::{Answer, TransportError};
+use crate::upstream::{Answer, CallError, TransportError};
 use http::StatusCode;
 use thiserror::Error;
 
@@ -36,7 +36,7 @@ pub enum GlanceError {
         /// Glance's `Retry-After`, as sent.
         retry_after: Option<String>,
     },
-    /// Not reached, timed out, or 503.
+    /// Not reached, timed out, too many calls under way, or 503.
     #[error("Glance is unavailable: {0}")]
     Unavailable(String),
     /// An answer that no Glance gives: another status, or a body of the wrong shape.
@@ -53,7 +53,18 @@ impl From<TransportError> for GlanceError {
             TransportError::Connect(_) | TransportError::Timeout | TransportError::Broken(_) => {
                 Self::Unavailable(error.to_string())
             }
-            TransportError::TooLarge { .. } => Self::Nonsense(error.to_string()),
+            TransportError::TooLarge { .. } | TransportError::Garbled(_) => {
+                Self::Nonsense(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<CallError> for GlanceError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Busy(busy) => Self::Unavailable(busy.to_string()),
+            CallError::Transport(error) => error.into(),
         }
     }
 }

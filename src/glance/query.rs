@@ -33,6 +33,15 @@ impl Endpoint {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Scheme, host and port.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let after_scheme = self.0.find("://").map_or(0, |colon| colon + 3);
+        let path = self.0.get(after_scheme..).and_then(|rest| rest.find('/'));
+        let end = path.map_or(self.0.len(), |slash| after_scheme + slash);
+        self.0.get(..end).unwrap_or(&self.0)
+    }
 }
 
 /// Encodes `id` as one path segment, or says that no path can carry it.
@@ -95,6 +104,14 @@ mod tests {
     #[case("https://cloud/image//", "https://cloud/image")]
     fn an_endpoint_has_no_version_and_no_trailing_slash(#[case] url: &str, #[case] base: &str) {
         assert_eq!(Endpoint::new(&url.parse().unwrap()).as_str(), base);
+    }
+
+    #[rstest]
+    #[case("http://g:9292", "http://g:9292")]
+    #[case("https://cloud/image/p1", "https://cloud")]
+    #[case("http://[::1]:80/image", "http://[::1]")]
+    fn an_origin_is_an_endpoint_without_its_path(#[case] url: &str, #[case] origin: &str) {
+        assert_eq!(Endpoint::new(&url.parse().unwrap()).origin(), origin);
     }
 
     #[rstest]

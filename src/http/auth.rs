@@ -201,16 +201,14 @@ impl Session<'_> {
 /// `X-Storage-Token` is an old name that counts when the usual one is absent. Of two tokens nobody
 /// can say which one is meant, so they count as none.
 fn client_token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTH_TOKEN);
-    let first = values.next();
-    let (first, mut others) = match first {
-        Some(first) => (first, values),
-        None => {
-            let mut values = headers.get_all(STORAGE_TOKEN);
-            (values.next()?, values)
-        }
+    let mut values = headers.get_all(AUTH_TOKEN).peekable();
+    let mut old = headers.get_all(STORAGE_TOKEN);
+    let (first, others) = if values.peek().is_some() {
+        (values.next()?, values.next())
+    } else {
+        (old.next()?, old.next())
     };
-    let only = others.next().is_none().then_some(first)?;
+    let only = others.is_none().then_some(first)?;
     only.to_str().ok().filter(|token| !token.is_empty())
 }
 

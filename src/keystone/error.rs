@@ -100,7 +100,7 @@ impl From<TransportError> for Error {
         match error {
             TransportError::Timeout => Unavailable::TimedOut.into(),
             TransportError::TooLarge { limit } => Nonsense::TooLarge(limit).into(),
-            TransportError::Connect(_) | TransportError::Broken(_) => {
+            TransportError::Connect(_) | TransportError::Broken(_) | TransportError::Garbled(_) => {
                 Unavailable::Unreachable(error.to_string()).into()
             }
         }

@@ -48,6 +48,6 @@ pub(super) fn outcome(answer: &Result<Answer, TransportError>) -> CallOutcome {
         Err(TransportError::Connect(_)) => CallOutcome::Connect,
         Err(TransportError::Timeout) => CallOutcome::Timeout,
         Err(TransportError::TooLarge { .. }) => CallOutcome::TooLarge,
-        Err(TransportError::Broken(_)) => CallOutcome::Broken,
+        Err(TransportError::Broken(_) | TransportError::Garbled(_)) => CallOutcome::Broken,
     }
 }

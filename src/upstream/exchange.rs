@@ -3,7 +3,7 @@
 use super::counted::{Client, outcome};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
-use thiserror::Error;
+use std::error::Error;
 use tokio::time::{Instant, timeout_at};
 
 /// An announced length is believed up to this many bytes; a larger body grows the buffer as it comes.
@@ -30,7 +30,7 @@ pub struct Answer {
 }
 
 /// Why there is no answer. No variant carries the URL or a header, so none can carry a token.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum TransportError {
     /// No connection: nothing of the request has left this process.
     #[error("cannot connect: {0}")]
@@ -44,9 +44,12 @@ pub enum TransportError {
         /// The limit in force, in bytes.
         limit: usize,
     },
-    /// The connection broke, or what came is not HTTP; the other side may have acted.
+    /// The connection broke; the other side may have acted.
     #[error("the exchange broke off: {0}")]
     Broken(String),
+    /// What came is not HTTP, or more of a head than anybody reads; the other side may have acted.
+    #[error("the answer is not HTTP: {0}")]
+    Garbled(String),
 }
 
 impl TransportError {
@@ -58,6 +61,8 @@ impl TransportError {
         let cause = innermost(&error);
         if error.is_connect() {
             Self::Connect(cause)
+        } else if chain(&error).any(is_no_http) {
+            Self::Garbled(cause)
         } else {
             Self::Broken(cause)
         }
@@ -66,11 +71,25 @@ impl TransportError {
 
 /// reqwest's own message only names the phase; the cause an operator needs is at the chain's end.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+    chain(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_parse)
 }
 
 /// Sends `request` and collects the answer within `limits`.

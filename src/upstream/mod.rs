@@ -4,13 +4,27 @@
 //! holds a deadline and a size limit over the whole answer. The client follows no redirects, since
 //! reqwest would carry `X-Auth-Token` along, and honours no proxy from the environment, so a token
 //! reaches the configured endpoints and nothing else.
+//!
+//! Calls to a service that has several endpoints go through [`Balanced`]: `gate.rs` says when one may
+//! be made, `pool.rs` where, `retry.rs` whether once more, `budget.rs` how often in all.
 
+mod balanced;
+mod budget;
 mod counted;
+mod counters;
 mod exchange;
+mod gate;
+mod pool;
+mod retry;
 pub mod runtime;
 
+pub use balanced::{Balanced, CallError, CallLimits, Rules};
 pub use counted::Client;
+pub use counters::{Counters, Snapshot};
 pub use exchange::{Answer, Limits, TransportError, exchange};
+pub use gate::Busy;
+pub use pool::Ejection;
+pub use retry::Repeat;
 
 use std::time::Duration;
 

@@ -5,6 +5,8 @@ mod access_log;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod connection;
@@ -13,6 +15,8 @@ mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod footprint;
 #[cfg(test)]
 mod front;
@@ -20,6 +24,12 @@ mod front;
 mod gateway;
 #[cfg(test)]
 mod keystone;
+#[cfg(test)]
+mod liar;
+#[cfg(test)]
+mod lies;
+#[cfg(test)]
+mod process;
 #[cfg(test)]
 #[path = "../openstack/raw.rs"]
 mod raw;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;

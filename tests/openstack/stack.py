@@ -4,6 +4,7 @@
     stack.py install                    install the services from PyPI (once; about a minute)
     stack.py up [--with-nova]           start them, fill them, print and write DIR/stack.json
     stack.py stop glance                take one service away, for outage tests; `start glance` returns it
+    stack.py start glance2              a second Glance on the same database; `kill glance2` as by kill -9
     stack.py hints                      how to talk to them, and to a gateway in front of them
     stack.py token demo                 a token for a user (--project NAME, --unscoped)
     stack.py seed --bulk 10000          that many public images more; `--unbulk` removes them
@@ -54,6 +55,13 @@ def stop(args):
     with stack.lock():
         pid = stack.stop(args.service)
     print(f"stopped {args.service} ({pid})" if pid else f"{args.service} was not running")
+
+
+def kill(args):
+    stack = services.Stack(args.dir)
+    with stack.lock():
+        pid = stack.kill(args.service)
+    print(f"killed {args.service} ({pid})" if pid else f"{args.service} was not running")
 
 
 def start(args):
@@ -127,7 +135,7 @@ def parse(argv):
     sub.add_argument("--processes", type=int, default=2, help="worker processes per service")
     command("hints", hints)
     command("down", down).add_argument("--wipe", action="store_true", help="delete DIR as well")
-    for name, run in (("stop", stop), ("start", start)):
+    for name, run in (("stop", stop), ("kill", kill), ("start", start)):
         command(name, run).add_argument("service", choices=services.NAMES)
     bulk = command("seed", seed).add_mutually_exclusive_group(required=True)
     bulk.add_argument("--bulk", type=int, metavar="N", help="have N public images more")

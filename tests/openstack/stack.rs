@@ -49,6 +49,19 @@ impl Drop for Stopped<'_> {
     }
 }
 
+/// A service that is there beside the usual ones; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Running<'s> {
+    stack: &'s Stack,
+    service: &'static str,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.stack.command("stop", self.service);
+    }
+}
+
 static SHARED: LazyLock<Stack> = LazyLock::new(|| {
     let path = std::env::var("OPENSTACK_STACK").unwrap_or_else(|_| {
         panic!(
@@ -90,7 +103,25 @@ impl Stack {
         }
     }
 
-    fn command(&self, command: &str, service: &str) {
+    /// A second Glance on the same database, until the guard is dropped, and its URL.
+    pub fn second_glance(&self) -> (Running<'_>, String) {
+        let said = self.command("start", "glance2");
+        let url = said.trim().rsplit(' ').next().unwrap().to_owned();
+        (
+            Running {
+                stack: self,
+                service: "glance2",
+            },
+            url,
+        )
+    }
+
+    /// Ends a service as `kill -9` does.
+    pub fn kill(&self, service: &'static str) {
+        self.command("kill", service);
+    }
+
+    fn command(&self, command: &str, service: &str) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openstack/stack.py");
         let output = Command::new("python3")
             .args([script, command, service, "--dir"])
@@ -99,6 +130,7 @@ impl Stack {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command} {service}: {said}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Keystone's URL, with `/v3`.

@@ -1,0 +1,144 @@
+//! Two Glances on one database, of which one is killed.
+//!
+//! The Glances are the embedded ones of two more processes; each tells its address in the alternate
+//! links of the images it shows.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::raw::{self, Answer, Request};
+
+const CLIENTS: usize = 8;
+
+/// A Glance that can be killed, and its address.
+fn glance(database: &str) -> (Process, String) {
+    let process = Process::start(&[("EMBEDDED__DATABASE", database), ("LOG__ACCESS", "false")]);
+    let images = get(process.base(), "/v2.1/images/detail");
+    let link = images.json()["images"][0]["links"][2]["href"].clone();
+    let address = link.as_str().unwrap().split("/images/").next().unwrap();
+    let address = address.to_owned();
+    (process, address)
+}
+
+fn get(base: &str, path: &str) -> Answer {
+    let request = Request {
+        method: "GET",
+        path,
+        ..Request::default()
+    };
+    raw::send(base, &request).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn write(base: &str, image: &str, value: &str) -> Answer {
+    let body = format!(r#"{{"metadata": {{"written": "{value}"}}}}"#);
+    let path = format!("/v2.1/images/{image}/metadata");
+    let request = Request {
+        method: "POST",
+        path: &path,
+        headers: vec![("Content-Type", "application/json")],
+        body: Some(body.as_bytes()),
+    };
+    raw::send(base, &request).unwrap()
+}
+
+#[test]
+fn no_read_fails_when_one_of_two_glances_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("images.sqlite");
+    let database = database.to_str().unwrap();
+    let (mut first, first_at) = glance(database);
+    let (second, second_at) = glance(database);
+    let gateway = Process::start(&[
+        ("AUTH__MODE", "none"),
+        ("GLANCE__ENDPOINTS", &format!("{first_at},{second_at}")),
+        ("CACHE__ENABLED", "false"),
+        ("LOG__ACCESS", "false"),
+        ("LOG__LEVEL", "info"),
+    ]);
+    let base = gateway.base();
+    let list = get(base, "/v2.1/images/detail").json();
+    let image = own_image(&list);
+    let paths = [
+        "/v2.1/images".to_owned(),
+        "/v2.1/images/detail".to_owned(),
+        format!("/v2.1/images/{image}"),
+        format!("/v2.1/images/{image}/metadata"),
+    ];
+    assert_eq!(write(base, &image, "before").status, 200);
+
+    let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let slowest = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (paths, stop, reads) = (&paths, &stop, &reads);
+                scope.spawn(move || {
+                    let mut slowest = Duration::ZERO;
+                    for path in paths.iter().cycle().skip(client) {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let started = Instant::now();
+                        let answer = get(base, path);
+                        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+                        slowest = slowest.max(started.elapsed());
+                        reads.fetch_add(1, Ordering::Relaxed);
+                    }
+                    slowest
+                })
+            })
+            .collect();
+        wait_for_more(&reads, 300, &stop);
+        first.kill();
+        wait_for_more(&reads, 600, &stop);
+        // What is left serves writes too; nothing of them reaches the dead one.
+        for number in 0..5 {
+            let written = write(base, &image, &number.to_string());
+            assert_eq!(written.status, 200, "{}", written.text());
+        }
+        stop.store(true, Ordering::Relaxed);
+        let times = clients.into_iter().map(|client| client.join().unwrap());
+        times.max().unwrap()
+    });
+    println!(
+        "one of two Glances killed under {CLIENTS} clients: {} reads, 0 failed, the slowest {slowest:?}",
+        reads.load(Ordering::Relaxed)
+    );
+    let log = gateway.log();
+    assert!(
+        log.contains("an endpoint is left out") && log.contains(&first_at),
+        "{log}"
+    );
+    assert!(!log.contains("panicked"), "{log}");
+    // Links name the first endpoint, whichever of them answers.
+    let shown = get(base, &format!("/v2.1/images/{image}"));
+    assert!(
+        shown.text().contains(&format!("{first_at}/images/{image}")),
+        "{}",
+        shown.text()
+    );
+    drop(second);
+    let gone = get(base, "/v2.1/images");
+    assert_eq!(gone.status, 503, "{}", gone.text());
+}
+
+/// An image that anybody may change here.
+fn own_image(list: &Value) -> String {
+    let images = list["images"].as_array().unwrap();
+    images[0]["id"].as_str().unwrap().to_owned()
+}
+
+/// Lets the clients go on until so many more reads are done, or one of them has failed.
+fn wait_for_more(reads: &AtomicUsize, more: usize, stop: &AtomicBool) {
+    let (target, started) = (reads.load(Ordering::Relaxed) + more, Instant::now());
+    while reads.load(Ordering::Relaxed) < target {
+        if started.elapsed() > Duration::from_secs(60) {
+            stop.store(true, Ordering::Relaxed);
+            panic!("the clients are stuck");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,416 @@
+//! A Glance that lies: whatever it sends, clients get an answer in Nova's form, in time, and nobody
+//! but the configured Glance hears of their tokens.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::gateway::Gateway;
+use crate::liar::{Liar, Received, Wire, answer, answer_with};
+use crate::process::Process;
+use crate::raw::{self, Answer, Request};
+use table::{Lie, Told, lies};
+
+mod table;
+
+/// One call to Glance may take so long here.
+const CALL: &str = "3s";
+/// No request takes longer: a call and, where that is allowed, two more of which none is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+const IMAGE: &str = r#"{"id": "x", "name": "n", "status": "active"}"#;
+const LIST: &str = r#"{"images": []}"#;
+
+/// A Glance that says the truth unless the path has the number of a lie: `/v2/images/lie-7` or
+/// `…&name=lie-7`. With `write-7`, only the answer to a change is a lie.
+fn glance() -> Liar {
+    let lies = lies();
+    Liar::start(move |request| {
+        let lied = |mark: &str| {
+            let number = request.path.split_once(mark)?.1;
+            let end = number.find(|c: char| !c.is_ascii_digit());
+            let number = &number[..end.unwrap_or(number.len())];
+            Some(lies[number.parse::<usize>().unwrap()].wire.clone())
+        };
+        let of_writes = if request.method == "GET" {
+            None
+        } else {
+            lied("write-")
+        };
+        lied("lie-").or(of_writes).unwrap_or_else(|| truth(request))
+    })
+}
+
+fn truth(request: &Received) -> Wire {
+    let show = request.path.starts_with("/v2/images/");
+    answer(200, if show { IMAGE } else { LIST })
+}
+
+fn start(glance: &Liar, settings: &[(&str, &str)]) -> Gateway {
+    let url = glance.url();
+    let mut all = vec![
+        ("AUTH__MODE", "passthrough"),
+        ("GLANCE__ENDPOINTS", url.as_str()),
+        ("GLANCE__TIMEOUT", CALL),
+        ("GLANCE__MAX_ANSWER", "4194304"),
+        ("CACHE__ENABLED", "false"),
+        ("LOG__ACCESS", "false"),
+    ];
+    all.extend(settings);
+    Gateway::start(&all)
+}
+
+fn ask(base: &str, method: &str, path: &str, body: Option<&str>) -> Answer {
+    let started = Instant::now();
+    let mut headers = vec![("X-Auth-Token", "secret")];
+    if body.is_some() {
+        headers.push(("Content-Type", "application/json"));
+    }
+    let request = Request {
+        method,
+        path,
+        headers,
+        body: body.map(str::as_bytes),
+    };
+    let answer =
+        raw::send(base, &request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let took = started.elapsed();
+    assert!(took < PATIENCE, "{method} {path}: {took:?}");
+    answer
+}
+
+fn get(base: &str, path: &str) -> Answer {
+    ask(base, "GET", path, None)
+}
+
+fn assert_told(what: &str, told: Told, answer: &Answer) {
+    let fault =
+        |name: &str, code: u16, message: &str| json!({name: {"code": code, "message": message}});
+    let (status, expected, retry_after) = match told {
+        Told::Fine => (200, None, None),
+        Told::Nonsense => (
+            502,
+            Some(fault(
+                "computeFault",
+                502,
+                "The image service gave an answer that cannot be used.",
+            )),
+            None,
+        ),
+        Told::Away => (
+            503,
+            Some(fault(
+                "serviceUnavailable",
+                503,
+                "The image service is temporarily unavailable.",
+            )),
+            Some("5"),
+        ),
+    };
+    assert_eq!(answer.status, status, "{what}: {}", answer.text());
+    if let Some(expected) = expected {
+        assert_eq!(answer.json(), expected, "{what}");
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/json; charset=UTF-8"),
+            "{what}"
+        );
+    }
+    assert_eq!(answer.header("retry-after"), retry_after, "{what}");
+    assert!(
+        answer
+            .header("x-openstack-request-id")
+            .unwrap()
+            .starts_with("req-"),
+        "{what}"
+    );
+    assert_eq!(
+        answer.header("openstack-api-version"),
+        Some("compute 2.1"),
+        "{what}"
+    );
+}
+
+/// Runs `check` for each number up to `count`, a few at a time.
+fn for_each(count: usize, check: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    check(number);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_lie_gets_the_fault_it_deserves_and_no_write_is_sent_twice() {
+    let glance = glance();
+    let gateway = start(&glance, &[]);
+    let base = gateway.base();
+    let lies = lies();
+    let told = Mutex::new(BTreeSet::new());
+    for_each(lies.len(), |number| {
+        let Lie {
+            name,
+            told: expected,
+            ..
+        } = &lies[number];
+        let check = |operation: &str, answer: &Answer| {
+            assert_told(&format!("{name}: {operation}"), *expected, answer);
+            told.lock().unwrap().insert((number, operation.to_owned()));
+        };
+        check(
+            "list",
+            &get(base, &format!("/v2.1/images?name=lie-{number}")),
+        );
+        check("show", &get(base, &format!("/v2.1/images/lie-{number}")));
+        check(
+            "metadata",
+            &get(base, &format!("/v2.1/images/lie-{number}/metadata")),
+        );
+        let body = Some(r#"{"metadata": {"a": "b"}}"#);
+        let path = format!("/v2.1/images/write-{number}/metadata");
+        check("write", &ask(base, "POST", &path, body));
+        let changes = glance.received().into_iter().filter(|request| {
+            request.method == "PATCH" && request.path == format!("/v2/images/write-{number}")
+        });
+        assert_eq!(changes.count(), 1, "{name}");
+    });
+    assert_told("afterwards", Told::Fine, &get(base, "/v2.1/images/detail"));
+    assert_told("afterwards", Told::Fine, &get(base, "/v2.1/images/x"));
+    let told = told.into_inner().unwrap().len();
+    println!("{told} lies, each answered with the fault it deserves");
+    assert_eq!(told, 4 * lies.len());
+}
+
+/// Odd images are shown as well as they can be.
+#[test]
+fn images_of_the_wrong_types_are_shown_all_the_same() {
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let images = [
+        "{}".to_owned(),
+        r#"{"id": null, "name": null, "status": null, "size": null, "updated_at": null}"#.into(),
+        r#"{"id": 5, "name": [1], "status": {}, "size": "x", "min_ram": [], "min_disk": {},
+            "created_at": 12, "updated_at": "never", "tags": 7, "color": null, "n": 1e999}"#
+            .into(),
+        r#"{"id": "\ud800", "name": "\u0000", "block_device_mapping": 5, "mappings": "[["}"#.into(),
+        format!(r#"{{"id": "x", "deep": {deep}, "block_device_mapping": "{deep}"}}"#),
+    ];
+    let kept = images.clone();
+    let liar = Liar::start(move |request| match request.path.rsplit_once('/') {
+        Some((_, number)) if number.parse::<usize>().is_ok() => {
+            answer(200, &kept[number.parse::<usize>().unwrap()])
+        }
+        Some(_) | None => answer(200, format!(r#"{{"images": [{}]}}"#, kept.join(", "))),
+    });
+    let gateway = start(&liar, &[]);
+    for path in ["/v2.1/images", "/v2.1/images/detail"] {
+        let answer = get(gateway.base(), path);
+        assert_told(path, Told::Fine, &answer);
+        let all = answer.text().matches("\"links\"").count();
+        assert_eq!(all, images.len(), "{path}: {}", answer.text());
+    }
+    for number in 0..images.len() {
+        let path = format!("/v2.1/images/{number}");
+        assert_told(&path, Told::Fine, &get(gateway.base(), &path));
+        let path = format!("{path}/metadata");
+        assert_told(&path, Told::Fine, &get(gateway.base(), &path));
+    }
+}
+
+#[test]
+fn a_million_properties_and_a_property_of_ten_mebibytes_are_shown() {
+    let mut million = r#"{"id": "x""#.to_owned();
+    for number in 0..1_000_000 {
+        write!(million, r#","k{number}":"v""#).unwrap();
+    }
+    million.push('}');
+    let large = format!(r#"{{"id": "x", "large": "{}"}}"#, "y".repeat(10 << 20));
+    let liar = Liar::start(move |request| {
+        let image = if request.path.ends_with("million") {
+            &million
+        } else {
+            &large
+        };
+        answer(200, image)
+    });
+    let gateway = start(
+        &liar,
+        &[
+            ("GLANCE__TIMEOUT", "30s"),
+            ("GLANCE__MAX_ANSWER", "67108864"),
+        ],
+    );
+    let path = "/v2.1/images/million/metadata";
+    let answer = get(gateway.base(), path);
+    assert_told(path, Told::Fine, &answer);
+    assert_eq!(
+        answer.text().matches(":\"v\"").count() + answer.text().matches(": \"v\"").count(),
+        1_000_000
+    );
+    let answer = get(gateway.base(), "/v2.1/images/large/metadata/large");
+    assert_eq!(
+        answer.json()["meta"]["large"].as_str().unwrap().len(),
+        10 << 20
+    );
+}
+
+/// A list whose `next` is none of Glance's business.
+#[test]
+fn a_next_is_a_marker_and_nothing_else() {
+    let elsewhere = Liar::start(truth);
+    let other = elsewhere.url();
+    let page = |next: &Value| json!({"images": [{"id": "a"}], "next": next}).to_string();
+    let circle = [
+        json!("/v2/images?marker=a"),
+        json!("/v2/images"),
+        json!(format!("{other}/v2/images?marker=a")),
+        json!("//evil/v2/images?marker=a"),
+        json!("file:///etc/passwd?marker=a"),
+        json!("?marker=%2e%2e%2f%00&marker=b"),
+        json!(""),
+        json!(5),
+        json!({"href": "x"}),
+        json!([]),
+    ];
+    for next in circle {
+        let body = page(&next);
+        let liar = Liar::start(move |_| answer(200, &body));
+        let gateway = start(&liar, &[]);
+        let answer = get(gateway.base(), "/v2.1/images");
+        assert_told(&next.to_string(), Told::Nonsense, &answer);
+        assert_eq!(liar.received().len(), 2, "{next}");
+    }
+    assert!(elsewhere.received().is_empty());
+}
+
+#[test]
+fn a_list_that_never_ends_ends_at_the_bound() {
+    let count = AtomicUsize::new(0);
+    let liar = Liar::start(move |_| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        let next = format!("/v2/images?marker={number}");
+        answer(
+            200,
+            json!({"images": [{"id": number}, {"id": 1}], "next": next}).to_string(),
+        )
+    });
+    let gateway = start(&liar, &[("GLANCE__MAX_IMAGES", "1000")]);
+    let answer = get(gateway.base(), "/v2.1/images");
+    let message =
+        "The list has more than 1000 images. Ask for a part of it, with limit and marker.";
+    assert_eq!(answer.status, 413);
+    assert_eq!(
+        answer.json(),
+        json!({"overLimit": {"code": 413, "message": message}})
+    );
+    // Two a page: the one after the bound may have been asked for ahead.
+    assert!(
+        (501..=502).contains(&liar.received().len()),
+        "{}",
+        liar.received().len()
+    );
+}
+
+#[test]
+fn a_redirect_is_never_followed_and_the_token_stays() {
+    let elsewhere = Liar::start(truth);
+    let target = elsewhere.url();
+    let liar = Liar::start(move |request| {
+        let status = request
+            .path
+            .rsplit_once(['/', '-'])
+            .unwrap()
+            .1
+            .parse()
+            .unwrap();
+        answer_with(
+            status,
+            &format!("Location: {target}{}\r\n", request.path),
+            LIST,
+        )
+    });
+    let gateway = start(&liar, &[]);
+    let base = gateway.base();
+    for status in [300, 301, 302, 303, 305, 307, 308] {
+        let path = format!("/v2.1/images/{status}");
+        assert_told(&path, Told::Nonsense, &get(base, &path));
+        assert_told(
+            &path,
+            Told::Nonsense,
+            &get(base, &format!("/v2.1/images?name=x-{status}")),
+        );
+        let deletion = ask(base, "DELETE", &path, None);
+        assert_told(&path, Told::Nonsense, &deletion);
+    }
+    assert!(elsewhere.received().is_empty());
+    assert_eq!(liar.received().len(), 3 * 7);
+}
+
+/// An error's words are quoted, but not all of a flood of them.
+#[test]
+fn an_error_page_is_quoted_in_part() {
+    let flood = "<h1>x</h1>\n\u{0}\u{7f}ü".repeat(1 << 18);
+    let liar = Liar::start(move |_| answer(400, &flood));
+    let gateway = start(&liar, &[]);
+    let answer = get(gateway.base(), "/v2.1/images/x");
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.len() < 10_000, "{}", answer.body.len());
+    assert_eq!(answer.json()["badRequest"]["code"], 400);
+}
+
+/// All lies at once, many times, against a process of its own: what it may hold is bounded.
+#[test]
+fn lies_cost_bounded_memory_and_leave_no_connections_behind() {
+    let glance = glance();
+    let url = glance.url();
+    let gateway = Process::start(&[
+        ("AUTH__MODE", "passthrough"),
+        ("GLANCE__ENDPOINTS", &url),
+        ("GLANCE__TIMEOUT", CALL),
+        ("CACHE__ENABLED", "false"),
+        ("GLANCE__MAX_ANSWER", "4194304"),
+        ("GLANCE__MAX_IN_FLIGHT", "8"),
+        ("LOG__ACCESS", "false"),
+        ("LOG__LEVEL", "error"),
+    ]);
+    let base = gateway.base();
+    assert_told("before", Told::Fine, &get(base, "/v2.1/images"));
+    let (before, descriptors) = (gateway.memory(), gateway.descriptors());
+    let lies = lies();
+    let count = lies.len();
+    let rounds = 3;
+    for_each(rounds * count, |number| {
+        let number = number % count;
+        let answer = get(base, &format!("/v2.1/images/lie-{number}"));
+        assert_told(lies[number].name, lies[number].told, &answer);
+    });
+    let (peak, after) = (gateway.peak_memory(), gateway.memory());
+    println!(
+        "{} lies: memory {before} KiB before, {peak} KiB at most, {after} KiB after",
+        rounds * count
+    );
+    // Eight answers of four MiB at once, each while its buffer grows, and what the allocator keeps.
+    assert!(peak < before + 128 * 1024, "{before} → {peak} KiB");
+    let waited = Instant::now();
+    while gateway.descriptors() > descriptors + 8 {
+        assert!(
+            waited.elapsed() < PATIENCE,
+            "{} of {descriptors}",
+            gateway.descriptors()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+}

@@ -1,0 +1,289 @@
+//! What a lying Glance sends, and what its clients are to be told.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::liar::{Wire, answer, answer_with};
+
+/// As short as an image can be.
+const IMAGE: &str = r#"{"id": "x"}"#;
+
+/// What a client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// 200: odd, but no reason to fail.
+    Fine,
+    /// 502: that is no answer of Glance's.
+    Nonsense,
+    /// 503: Glance did not answer.
+    Away,
+}
+
+/// A lie, told to every operation in the same way.
+pub struct Lie {
+    pub name: &'static str,
+    pub wire: Wire,
+    pub told: Told,
+}
+
+fn lie(name: &'static str, told: Told, wire: Wire) -> Lie {
+    Lie { name, wire, told }
+}
+
+fn bytes(text: impl AsRef<[u8]>) -> Wire {
+    Wire::Bytes(text.as_ref().to_owned())
+}
+
+/// `left` and what follows with a length of its own.
+fn headed(head: &str, body: &str) -> Wire {
+    bytes(format!("{head}\r\n\r\n{body}"))
+}
+
+/// Wrong JSON, or none, in an answer that is fine as HTTP.
+fn wrong_bodies() -> Vec<Lie> {
+    let html = "<!DOCTYPE html><title>Log in</title>";
+    let deep = "[".repeat(1 << 20);
+    let bodies: [(&str, &[u8]); 13] = [
+        ("html", html.as_bytes()),
+        ("empty", b""),
+        ("null", b"null"),
+        ("number", b"42"),
+        ("string", b"\"images\""),
+        ("array", b"[{\"id\": \"x\"}]"),
+        ("images-null", b"{\"images\": null, \"id\""),
+        ("unterminated", b"{\"images\": [{\"id\": \"x\""),
+        ("trailing", b"{\"images\": [], \"id\": \"x\"} {}"),
+        (
+            "not-utf-8",
+            b"{\"images\": [{\"id\": \"\xff\"}], \"id\": \"\xff\"}",
+        ),
+        ("nan", b"{\"images\": [], \"id\": NaN}"),
+        (
+            "byte-order-mark",
+            b"\xef\xbb\xbf{\"images\": [], \"id\": \"x\"}",
+        ),
+        ("deep", deep.as_bytes()),
+    ];
+    let lies = bodies.map(|(name, body)| lie(name, Told::Nonsense, answer(200, body)));
+    lies.into()
+}
+
+/// Statuses that no Glance gives to any of these operations.
+fn wrong_statuses() -> Vec<Lie> {
+    let both = r#"{"images": [], "id": "x"}"#;
+    let mut lies: Vec<_> = [
+        ("201", 201),
+        ("202", 202),
+        ("203", 203),
+        ("206", 206),
+        ("300", 300),
+        ("405", 405),
+        ("410", 410),
+        ("418", 418),
+        ("500", 500),
+        ("501", 501),
+        ("502", 502),
+        ("504", 504),
+        ("599", 599),
+        ("999", 999),
+    ]
+    .into_iter()
+    .map(|(name, status)| lie(name, Told::Nonsense, answer(status, both)))
+    .collect();
+    lies.push(lie("503", Told::Away, answer(503, both)));
+    lies.push(lie("204", Told::Nonsense, headed("HTTP/1.1 204 X", "")));
+    lies.push(lie(
+        "205",
+        Told::Nonsense,
+        headed("HTTP/1.1 205 X\r\nContent-Length: 0", ""),
+    ));
+    lies.push(lie("304", Told::Nonsense, headed("HTTP/1.1 304 X", "")));
+    lies
+}
+
+/// Bodies that say they are compressed, some of them bombs.
+fn encodings() -> Vec<Lie> {
+    let mut zeros = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mebibyte = vec![b' '; 1 << 20];
+    for _ in 0..64 {
+        zeros.write_all(&mebibyte).unwrap();
+    }
+    let bomb = zeros.finish().unwrap();
+    [
+        "gzip",
+        "deflate",
+        "br",
+        "zstd",
+        "gzip, gzip",
+        "x-unheard-of",
+    ]
+    .into_iter()
+    .map(|encoding| {
+        let header = format!("Content-Encoding: {encoding}\r\n");
+        lie(encoding, Told::Nonsense, answer_with(200, &header, &bomb))
+    })
+    .collect()
+}
+
+/// Heads that are no HTTP, or too much of it.
+fn wrong_heads() -> Vec<Lie> {
+    let mut many = "HTTP/1.1 200 X\r\n".to_owned();
+    for number in 0..5000 {
+        write!(many, "X-{number}: y\r\n").unwrap();
+    }
+    let large = format!("HTTP/1.1 200 X\r\nX: {}", "y".repeat(1 << 20));
+    let heads: [(&str, &str); 14] = [
+        ("http-0.9", "<html><body>It works!</body></html>\n"),
+        ("ssh", "SSH-2.0-OpenSSH_9.6\r\n"),
+        ("smtp", "220 mail ESMTP\r\n"),
+        ("tls-alert", "\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}\u{28}"),
+        ("http-2", "HTTP/2 200\r\n\r\n"),
+        ("http-3", "HTTP/3.0 200 X\r\nContent-Length: 0\r\n\r\n"),
+        (
+            "letters-in-status",
+            "HTTP/1.1 2O0 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        (
+            "short-status",
+            "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        ("zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+        (
+            "space-in-name",
+            "HTTP/1.1 200 X\r\nA B: c\r\nContent-Length: 0\r\n\r\n",
+        ),
+        (
+            "negative-length",
+            "HTTP/1.1 200 X\r\nContent-Length: -1\r\n\r\n",
+        ),
+        (
+            "endless-length",
+            "HTTP/1.1 200 X\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        ),
+        (
+            "two-lengths",
+            "HTTP/1.1 200 X\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}\n",
+        ),
+        ("thousands-of-headers", &many),
+    ];
+    let lies = heads.map(|(name, head)| lie(name, Told::Nonsense, bytes(head)));
+    let mut lies = Vec::from(lies);
+    lies.push(lie("header-of-a-mebibyte", Told::Nonsense, bytes(large)));
+    let endless = Wire::Endless(b"HTTP/1.1 200 X\r\n".to_vec(), b"X-Y: z\r\n".repeat(1000));
+    lies.push(lie("endless-headers", Told::Nonsense, endless));
+    let switch = "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+    lies.push(lie("switching-protocols", Told::Nonsense, bytes(switch)));
+    lies
+}
+
+/// A body that is not as long as its head says, or that never ends.
+fn wrong_lengths() -> Vec<Lie> {
+    let length = |length: u64| format!("HTTP/1.1 200 X\r\nContent-Length: {length}");
+    let chunked = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked";
+    let mebibyte = " ".repeat(1 << 20);
+    let chunk = format!("100000\r\n{mebibyte}\r\n");
+    let endless_chunks = Wire::Endless(format!("{chunked}\r\n\r\n").into(), chunk.into());
+    let endless = Wire::Endless(b"HTTP/1.1 200 X\r\n\r\n".to_vec(), mebibyte.clone().into());
+    let extension = Wire::Endless(format!("{chunked}\r\n\r\n1;").into(), mebibyte.into());
+    let trailers = Wire::Endless(
+        format!("{chunked}\r\n\r\n0\r\n").into(),
+        b"X-Y: z\r\n".repeat(1000),
+    );
+    vec![
+        lie("too-short", Told::Nonsense, headed(&length(5), IMAGE)),
+        lie("zero", Told::Nonsense, headed(&length(0), IMAGE)),
+        lie("too-long", Told::Away, headed(&length(1000), IMAGE)),
+        lie(
+            "far-too-long",
+            Told::Nonsense,
+            headed(&length(1 << 60), IMAGE),
+        ),
+        lie(
+            "no-last-chunk",
+            Told::Away,
+            headed(chunked, "5\r\n{\"id\"\r\n"),
+        ),
+        lie(
+            "no-chunk",
+            Told::Away,
+            headed(chunked, "zz\r\n{\"id\"\r\n0\r\n\r\n"),
+        ),
+        lie(
+            "chunk-overflow",
+            Told::Away,
+            headed(chunked, "fffffffffffffffff\r\n"),
+        ),
+        lie("endless-chunks", Told::Nonsense, endless_chunks),
+        lie("endless-body", Told::Nonsense, endless),
+        lie("endless-chunk-extension", Told::Away, extension),
+        lie("endless-trailers", Told::Away, trailers),
+    ]
+}
+
+/// Answers that are slow, or end before they are over.
+fn slow_and_short() -> Vec<Lie> {
+    let whole = format!(
+        "HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{IMAGE}",
+        IMAGE.len()
+    );
+    let at = |marker: &str| whole.find(marker).unwrap();
+    let cut = |end: usize| bytes(&whole[..end]);
+    let pause = Duration::from_millis(100);
+    let body = at("{");
+    let slow_body = Wire::Trickle(whole.clone().into(), pause);
+    // At the pace of a network: a program built for tests reads them slower than they can be sent.
+    let interim = Wire::Flood(
+        b"HTTP/1.1 102 X\r\n\r\n".repeat(100),
+        Duration::from_millis(2),
+    );
+    vec![
+        lie("close-at-once", Told::Away, bytes("")),
+        lie("close-in-status", Told::Away, cut(at("200"))),
+        lie("close-in-head", Told::Away, cut(at("Length"))),
+        lie("close-before-body", Told::Away, cut(body)),
+        lie("close-in-body", Told::Away, cut(body + 5)),
+        lie("silence", Told::Away, Wire::Silence),
+        lie("trickle", Told::Away, slow_body),
+        lie("interim-flood", Told::Away, interim),
+    ]
+}
+
+/// Unusual HTTP that says what it should.
+fn odd_but_true() -> Vec<Lie> {
+    let both = r#"{"images": [], "id": "x"}"#;
+    let length = both.len();
+    let interim = "HTTP/1.1 102 X\r\nA: b\r\n\r\n".repeat(100);
+    let chunks: Vec<_> = both.chars().map(|c| format!("01;x=y\r\n{c}\r\n")).collect();
+    let chunks = chunks.concat();
+    let chunked =
+        format!("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\nA: b\r\n\r\n");
+    let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n{both}");
+    vec![
+        lie("http-1.0", Told::Fine, headed("HTTP/1.0 200 X", both)),
+        lie("no-reason", Told::Fine, headed("HTTP/1.1 200", both)),
+        lie(
+            "a-hundred-interim-answers",
+            Told::Fine,
+            bytes(format!("{interim}{whole}")),
+        ),
+        lie("tiny-chunks", Told::Fine, bytes(chunked)),
+        lie(
+            "more-than-the-body",
+            Told::Fine,
+            bytes(format!("{whole}HTTP/1.1 200 X\r\n")),
+        ),
+        lie("not-said-to-be-json", Told::Fine, bytes(whole)),
+    ]
+}
+
+pub fn lies() -> Vec<Lie> {
+    let mut lies = wrong_bodies();
+    lies.extend(wrong_statuses());
+    lies.extend(encodings());
+    lies.extend(wrong_heads());
+    lies.extend(wrong_lengths());
+    lies.extend(slow_and_short());
+    lies.extend(odd_but_true());
+    lies
+}

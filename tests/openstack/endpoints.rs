@@ -1,0 +1,79 @@
+//! Two real Glances on one database, one of which is killed while clients read.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::gateway::Gateway;
+use crate::raw::{self, Request};
+use crate::stack::Stack;
+
+const CLIENTS: usize = 6;
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn no_read_fails_when_one_of_two_glances_is_killed_and_it_is_asked_again_when_it_is_back() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let (_second, second) = stack.second_glance();
+    let endpoints = format!("{second},{}", stack.image());
+    let settings = [
+        ("GLANCE__ENDPOINTS", endpoints.as_str()),
+        ("GLANCE__EJECT_FOR", "500ms"),
+        ("CACHE__ENABLED", "false"),
+        ("LOG__ACCESS", "false"),
+    ];
+    let gateway = Gateway::start(stack, &settings);
+    let token = stack.token("demo");
+    let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let read = || {
+        let request = Request {
+            method: "GET",
+            path: "/v2.1/images/detail?limit=5",
+            headers: vec![("X-Auth-Token", &token)],
+            body: None,
+        };
+        let answer = raw::send(gateway.base(), &request).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        reads.fetch_add(1, Ordering::Relaxed);
+    };
+    // Each waits for what it needs, and says so when it never comes.
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !done() {
+            if started.elapsed() > LONG {
+                stop.store(true, Ordering::Relaxed);
+                panic!("no {what} in time: {}", gateway.log());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let more = |more: usize| {
+        let target = reads.load(Ordering::Relaxed) + more;
+        until("reads", &|| reads.load(Ordering::Relaxed) >= target);
+    };
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    read();
+                }
+            });
+        }
+        more(60);
+        stack.kill("glance2");
+        more(60);
+        until("ejection", &|| {
+            gateway.log().contains("an endpoint is left out")
+        });
+        let (_back, again) = stack.second_glance();
+        assert_eq!(again, second);
+        until("return", &|| gateway.log().contains("an endpoint is back"));
+        more(60);
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!(
+        "one of two real Glances killed and started again under {CLIENTS} clients: {} reads, 0 failed",
+        reads.load(Ordering::Relaxed)
+    );
+}
