@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint soak mutants reference stack stack-down bench
+.PHONY: run test lint soak fuzz mutants reference stack stack-down bench
 
 STACK := python3 tests/openstack/stack.py
 # Real services for `make test`, apart from those that `make stack` leaves running.
@@ -34,6 +34,15 @@ soak: ## a hundred thousand requests by callers who may not see the same, agains
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
 	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
 	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1
+
+FUZZ_RUNS ?= 10000000
+fuzz: ## made-up input for every pure part, minutes each (nightly Rust, cargo install --locked cargo-fuzz)
+	mkdir -p .cache/fuzz
+	for target in $$(cargo +nightly fuzz list); do \
+	  mkdir -p .cache/fuzz/$$target; \
+	  cargo +nightly fuzz run -s none $$target .cache/fuzz/$$target fuzz/corpus/$$target -- \
+	    -runs=$(FUZZ_RUNS) -max_len=1024 -timeout=10; \
+	done
 
 mutants: ## whether the tests notice each small change of who may see what (cargo install cargo-mutants)
 	cargo mutants --test-tool nextest -f 'src/keystone/**' -f src/cache/scope.rs -f src/http/auth.rs \

@@ -15,9 +15,14 @@ mod embedded_keystone;
 #[cfg(test)]
 mod front;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod keystone;
+#[cfg(test)]
+#[path = "../../fuzz/properties/mod.rs"]
+mod properties;
 #[cfg(test)]
 #[path = "../openstack/raw.rs"]
 mod raw;
