@@ -8,6 +8,7 @@ use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
 use crate::glance::{Call, Endpoint, Glance};
 use crate::http::Front;
 use crate::http::auth::{Authenticator, Mode};
+use crate::http::gate::Gate;
 use crate::keystone::{self, Catalogs, DigestKey, Keystone, NewError, Token};
 use crate::nova::Service;
 use crate::nova::locks::WriteLocks;
@@ -279,6 +280,7 @@ fn front(
             answers: Arc::new(Answers::new(&settings.cache, metrics.cache.clone())),
             transitional_window: settings.cache.transitional_window,
         }),
+        gate: Gate::default(),
         cached: settings.cache.enabled,
         access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
         metrics: metrics.requests.clone(),

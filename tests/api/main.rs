@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access_log;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod command_line;
@@ -32,8 +34,12 @@ mod recorded;
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod stale;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod wire;
