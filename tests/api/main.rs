@@ -11,6 +11,8 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
@@ -20,6 +22,8 @@ mod front;
 mod fuzzed;
 #[cfg(test)]
 mod gateway;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]

@@ -23,14 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const IMAGE: &str = "/v2.1/images/e3bedded-0000-4000-8000-000000000001";
 
 /// A gateway process that logs to a file.
-struct Process {
+pub struct Process {
     running: Running,
     base: String,
     log: TempDir,
 }
 
 impl Process {
-    fn start(mut command: Command, settings: &[(&str, &str)]) -> Self {
+    /// With these settings and nothing but the defaults.
+    pub fn start(mut command: Command, settings: &[(&str, &str)]) -> Self {
         for (name, value) in settings {
             command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
         }
@@ -94,7 +95,13 @@ impl Process {
         }
     }
 
-    fn log(&self) -> String {
+    /// `http://host:port`
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// All it wrote so far.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path().join("log")).unwrap()
     }
 
