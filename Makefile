@@ -29,11 +29,13 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## a hundred thousand requests by callers who may not see the same, against real services; hours
+soak: ## a hundred thousand requests by callers who may not see the same; restarts and crowds in full; hours
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
 	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
-	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1
+	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1; \
+	RESTART_REQUESTS=200000 CROWD=5000 \
+	cargo test --test api -- restart:: crowd:: --nocapture --test-threads=1
 
 FUZZ_RUNS ?= 10000000
 fuzz: ## made-up input for every pure part, minutes each (nightly Rust, cargo install --locked cargo-fuzz)
