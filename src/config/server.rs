@@ -66,7 +66,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             path_prefix: String::new(),
             max_connections: 10_000,
-            max_in_flight: 1000,
+            max_in_flight: 2000,
             backlog: 1024,
             max_uri: 8192,
             max_body: 114_688,
