@@ -95,7 +95,10 @@ pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -
             let seen = watch.seen();
             front.route(&request, payload, &ids, seen, hours).await
         }
-        Err(busy) => Outcome::fault(&busy, Heads::Ids),
+        Err(busy) => {
+            front.metrics.rejected.inc();
+            Outcome::fault(&busy, Heads::Ids)
+        }
     };
     if let Some(error) = outcome.error() {
         failure::log(&ids, error);

@@ -211,6 +211,12 @@ async fn one_request_too_many_is_refused_at_once_and_the_operator_still_answered
     let mut operator = Wire::connect(&admin).unwrap();
     operator.send(get("/healthcheck")).unwrap();
     assert_eq!(operator.answer().unwrap().status, 200);
+    operator.send(get("/metrics")).unwrap();
+    let numbers = operator.answer().unwrap().text();
+    assert!(
+        numbers.contains("nova_image_proxy_requests_rejected_total 3\n"),
+        "{numbers}"
+    );
     for wire in &mut inside {
         assert_eq!(wire.answer().unwrap().status, 200);
     }

@@ -32,6 +32,8 @@ pub struct Process {
 impl Process {
     /// With these settings and nothing but the defaults.
     pub fn start(mut command: Command, settings: &[(&str, &str)]) -> Self {
+        // Several run at a time.
+        command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "off");
         for (name, value) in settings {
             command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
         }
@@ -74,13 +76,15 @@ impl Process {
         Self::start(shell, settings)
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
         let pid = self.running.0.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(sent.unwrap().success());
     }
 
-    fn end(&mut self) -> ExitStatus {
+    /// Waits for its end.
+    pub fn end(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.running.0.try_wait().unwrap() {
@@ -188,6 +192,7 @@ fn an_address_in_use_is_an_error_that_says_so() {
     let address = taken.local_addr().unwrap().to_string();
     let mut command = binary();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", &address);
+    command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "off");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -59,7 +59,7 @@ fn nothing_a_client_sends_forges_a_line_of_the_log() {
             ("LOG__FORMAT", format),
             ("LOG__LEVEL", "trace"),
         ];
-        let process = Process::start(binary(), &settings);
+        let mut process = Process::start(binary(), &settings);
         let forged = "forged\\u000aforged%0d%0aforged";
         let headers = [
             "X-OpenStack-Request-ID: req-1\tforged",
@@ -75,6 +75,8 @@ fn nothing_a_client_sends_forges_a_line_of_the_log() {
                 .unwrap();
             assert_eq!(wire.answer().unwrap().status, 400);
         }
+        process.signal("TERM");
+        assert!(process.end().success());
         let log = process.log();
         let access: Vec<&str> = log.lines().filter(|line| line.contains("forged")).collect();
         assert_eq!(access.len(), 2, "{log}");
