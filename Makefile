@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint soak mutants reference stack stack-down bench
+.PHONY: run test lint soak fuzz mutants reference stack stack-down bench
 
 STACK := python3 tests/openstack/stack.py
 # Real services for `make test`, apart from those that `make stack` leaves running.
@@ -29,12 +29,24 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## ten minutes of chaos before Glance, then a hundred thousand requests by callers who may not see the same; hours
+soak: ## the tests that count, at their full numbers: chaos, stale reads, the wall, restarts, crowds; hours
 	CHAOS_SECONDS=600 cargo test --test api chaos:: -- --nocapture --test-threads=1
+	STALE_READS=1000000 cargo test --release --test api stale:: -- --nocapture
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
 	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
-	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1
+	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1; \
+	RESTART_REQUESTS=200000 CROWD=5000 \
+	cargo test --test api -- restart:: crowd:: --nocapture --test-threads=1
+
+FUZZ_RUNS ?= 10000000
+fuzz: ## made-up input for every pure part, minutes each (nightly Rust, cargo install --locked cargo-fuzz)
+	mkdir -p .cache/fuzz
+	for target in $$(cargo +nightly fuzz list); do \
+	  mkdir -p .cache/fuzz/$$target; \
+	  cargo +nightly fuzz run -s none $$target .cache/fuzz/$$target fuzz/corpus/$$target -- \
+	    -runs=$(FUZZ_RUNS) -max_len=1024 -timeout=10; \
+	done
 
 mutants: ## whether the tests notice each small change of who may see what (cargo install cargo-mutants)
 	cargo mutants --test-tool nextest -f 'src/keystone/**' -f src/cache/scope.rs -f src/http/auth.rs \

@@ -4,13 +4,17 @@ mod readiness;
 
 pub use readiness::{Check, Readiness, Report, Target};
 
-use crate::server::{ServerError, listen};
+use crate::server::ServerError;
+use crate::server::socket::listen;
 use crate::telemetry::metrics::Metrics;
 use actix_web::dev::ServerHandle;
 use actix_web::web::{Data, get};
 use actix_web::{App, HttpResponse, HttpServer};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// Connections the kernel holds until the worker takes them.
+const BACKLOG: u32 = 128;
 
 /// A running admin listener.
 pub struct Admin {
@@ -26,7 +30,7 @@ impl Admin {
         readiness: Arc<Readiness>,
     ) -> Result<Self, ServerError> {
         let failed = |source| ServerError::new("admin.listen", address, source);
-        let listener = listen(address).map_err(failed)?;
+        let listener = listen(address, BACKLOG).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (metrics, readiness) = (Data::from(metrics), Data::from(readiness));
         let app = move || {

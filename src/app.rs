@@ -8,6 +8,7 @@ use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
 use crate::glance::{Call, Endpoint, Glance};
 use crate::http::Front;
 use crate::http::auth::{Authenticator, Mode};
+use crate::http::gate::Gate;
 use crate::keystone::{self, Catalogs, DigestKey, Keystone, NewError, Token};
 use crate::nova::Service;
 use crate::nova::locks::WriteLocks;
@@ -16,7 +17,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, Number};
 use crate::telemetry::sink::Sink;
 use crate::upstream::runtime::{self, Spawner, TaskLost};
-use crate::upstream::{self, ClientSettings, Ejection, Rules, client};
+use crate::upstream::{self, ClientSettings, Counters, Ejection, Rules, Snapshot, client};
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -89,6 +90,7 @@ impl App {
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
+        show_calls(&mut metrics, front.service.glance.counters());
         let answers = Arc::clone(&front.service.answers);
         metrics.refresh(move || answers.measure());
         let server = Server::bind(front)?;
@@ -268,6 +270,68 @@ fn show(metrics: &mut Metrics, mode: &Mode, log: &Sink) {
     }
 }
 
+/// Adds what happens on the way to Glance.
+fn show_calls(metrics: &mut Metrics, counters: &Arc<Counters>) {
+    type Read = fn(Snapshot) -> u64;
+    let counts: [(&'static str, &'static str, Read); 7] = [
+        (
+            "glance_calls",
+            "Calls to Glance, each once however often it was sent",
+            |now| now.calls,
+        ),
+        (
+            "glance_calls_refused",
+            "Calls refused because too many waited",
+            |now| now.queue_full,
+        ),
+        ("glance_retries", "Calls to Glance sent once more", |now| {
+            now.retries
+        }),
+        (
+            "glance_failovers",
+            "Of those, sent to another endpoint",
+            |now| now.failovers,
+        ),
+        (
+            "glance_retries_over_budget",
+            "Calls not sent once more because too many were",
+            |now| now.budget_exhausted,
+        ),
+        (
+            "glance_ejections",
+            "How often an endpoint was left out",
+            |now| now.ejections,
+        ),
+        (
+            "glance_readmissions",
+            "How often an endpoint came back",
+            |now| now.readmissions,
+        ),
+    ];
+    for (name, help, read) in counts {
+        let counters = Arc::clone(counters);
+        metrics.watch(name, help, move || Number::Count(read(counters.snapshot())));
+    }
+    let gauges: [(&'static str, &'static str, Read); 2] = [
+        (
+            "glance_calls_in_flight",
+            "Calls to Glance on the wire",
+            |now| now.in_flight,
+        ),
+        (
+            "glance_calls_waiting",
+            "Calls that wait for their turn",
+            |now| now.waiting,
+        ),
+    ];
+    for (name, help, read) in gauges {
+        let counters = Arc::clone(counters);
+        metrics.watch(name, help, move || {
+            Number::Gauge(i64::try_from(read(counters.snapshot())).unwrap_or(i64::MAX))
+        });
+    }
+}
+
 fn front(
     settings: &Settings,
     mode: Mode,
@@ -297,6 +361,7 @@ fn front(
             answers: Arc::new(Answers::new(&settings.cache, metrics.cache.clone())),
             transitional_window: settings.cache.transitional_window,
         }),
+        gate: Gate::default(),
         cached: settings.cache.enabled,
         access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
         metrics: metrics.requests.clone(),

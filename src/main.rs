@@ -8,6 +8,7 @@ use nova_image_proxy::config::{self, Settings};
 use nova_image_proxy::telemetry::logging;
 use std::path::Path;
 use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -53,29 +54,42 @@ fn serve(file: Option<&Path>) -> anyhow::Result<()> {
     })
 }
 
-/// Ready at the first SIGTERM or SIGINT.
+/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once. SIGHUP, which would
+/// end it too, is taken and does nothing.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    actix_web::rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: nothing to reload, settings are read at start");
         }
+    });
+    Ok(async move {
+        either(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping: finishing the requests in flight");
+        actix_web::rt::spawn(async move {
+            either(&mut terminate, &mut interrupt).await;
+            tracing::warn!("stopping at once");
+            std::process::exit(1);
+        });
     })
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the ready line and `check` belong on standard output"
-)]
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// The ready line and `check` belong on standard output. Whoever started the process may have closed
+/// it, which must not end it.
 fn say(text: &str) {
     use std::io::Write;
-    println!("{text}");
+    let mut output = std::io::stdout().lock();
     // Whoever waits for the ready line must not wait for a buffer to fill.
-    let _ = std::io::stdout().flush();
+    let _closed = writeln!(output, "{text}").and_then(|()| output.flush());
 }
 
 #[expect(

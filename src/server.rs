@@ -1,19 +1,31 @@
 //! The listener: workers, limits of a connection, and a stop that answers what has begun.
 
+pub mod socket;
+mod stream;
+
+use crate::http::connection::{Connection, Connections};
 use crate::http::{Front, serve};
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::App;
+use actix_web::dev::{AppConfig, Server as Actix};
 use actix_web::web::{Data, to};
-use actix_web::{App, HttpServer};
+use socket::Origin;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
+use stream::{Stream, Times};
 use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// Longest time for a request's head to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest silence on a connection between two requests.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Connections the kernel holds until a worker takes them.
-const BACKLOG: i32 = 1024;
+/// Enough for every connection that was accepted before the listener was paused to be taken by its
+/// worker, also on a busy machine; a worker that is told to stop drops those it has not taken.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether all connections are gone.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The listener cannot be had.
 #[derive(Debug, Error)]
@@ -41,19 +53,25 @@ pub struct Server {
     front: Data<Front>,
     listener: TcpListener,
     address: SocketAddr,
+    connections: Arc<Connections>,
 }
 
 impl Server {
-    /// Binds `server.listen`.
+    /// Takes the socket that was handed over, or binds `server.listen`.
     pub fn bind(front: Front) -> Result<Self, ServerError> {
         let wanted = front.server.listen;
-        let failed = |source| ServerError::new("server.listen", wanted, source);
-        let listener = listen(wanted).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, origin) = socket::clients(&front.server)?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| ServerError::new("server.listen", wanted, source))?;
+        if origin == Origin::HandedOver {
+            tracing::info!(%address, "listening on a socket that was handed over");
+        }
         Ok(Self {
             front: Data::new(front),
             listener,
             address,
+            connections: Arc::default(),
         })
     }
 
@@ -63,53 +81,97 @@ impl Server {
         self.address
     }
 
+    /// The clients' connections.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
     /// Serves until `stop` is ready, then finishes what has begun.
     pub async fn run(
         self,
         stop: impl Future<Output = ()>,
         ready: impl FnOnce(SocketAddr),
     ) -> io::Result<()> {
-        let Self {
-            front,
-            listener,
-            address,
-        } = self;
-        let settings = front.server.clone();
-        let workers = match settings.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(front.clone())
-                .default_service(to(serve))
-        })
-        .workers(workers)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
-        .disable_signals()
-        .listen(listener)?
-        .run();
+        let (address, connections) = (self.address, Arc::clone(&self.connections));
+        let settings = self.front.server.clone();
+        let server = self.start()?;
         let handle = server.handle();
         let ended = actix_web::rt::spawn(server);
         ready(address);
         tokio::pin!(ended);
         tokio::select! {
             outcome = &mut ended => return outcome.map_err(io::Error::other)?,
-            () = stop => handle.stop(true).await,
+            () = stop => {}
         }
-        ended.await.map_err(io::Error::other)?
+        let limit = Instant::now() + settings.shutdown_timeout;
+        connections.start_draining();
+        // Until the idle ones are gone others are still welcome: those who find the door closed
+        // between connecting and being let in would lose what they have sent.
+        let idle_gone = async {
+            while connections.open() > 0 {
+                sleep(LOOK).await;
+            }
+        };
+        let _gone = timeout_at(limit, timeout(settings.drain_grace + SETTLE, idle_gone)).await;
+        handle.pause().await;
+        sleep(SETTLE).await;
+        let in_time = timeout_at(limit, handle.stop(true)).await.is_ok();
+        tracing::info!(
+            unfinished = connections.open(),
+            late_requests = connections.late(),
+            "stopped"
+        );
+        if in_time {
+            return ended.await.map_err(io::Error::other)?;
+        }
+        // Dropping the server ends its workers, whatever they do.
+        ended.abort();
+        Ok(())
     }
-}
 
-/// A socket that listens on `address`, also right after another process did.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    fn start(self) -> io::Result<Actix> {
+        let Self {
+            front,
+            listener,
+            connections,
+            ..
+        } = self;
+        let settings = front.server.clone();
+        let workers = match settings.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let (times, head_timeout) = (Times::from(&settings), settings.head_timeout);
+        let factory = move || {
+            let app = App::new()
+                .app_data(front.clone())
+                .default_service(to(serve));
+            let connections = Arc::clone(&connections);
+            let accept = fn_service(move |io: TcpStream| {
+                let (peer, local) = (io.peer_addr().ok(), io.local_addr().ok());
+                let connection = Connection::new(&connections, local);
+                let stream = Stream::new(io, connection, times);
+                async move { Ok((stream, peer)) }
+            });
+            let http = HttpService::build()
+                // The stream knows better when a connection is idle.
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(head_timeout)
+                .on_connect_ext(|stream: &Stream, data| {
+                    data.insert(stream.connection().clone());
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            accept.and_then(http)
+        };
+        let server = Actix::build()
+            .workers(workers)
+            .max_concurrent_connections(settings.max_connections.div_ceil(workers))
+            // Longer than we wait.
+            .shutdown_timeout(settings.shutdown_timeout.as_secs() + 2)
+            .disable_signals()
+            .listen("clients", listener, factory)?
+            .run();
+        Ok(server)
+    }
 }

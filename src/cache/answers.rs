@@ -189,8 +189,9 @@ impl<E: Failure> Answers<E> {
     /// Brings the gauges of what is kept up to date.
     pub fn measure(&self) {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.metrics.bytes.set(gauge(self.store.bytes()));
-        self.metrics.entries.set(gauge(self.store.entries()));
+        let (bytes, entries) = self.store.size();
+        self.metrics.bytes.set(gauge(bytes));
+        self.metrics.entries.set(gauge(entries));
     }
 
     /// Begins a write to the image with this id.

@@ -59,14 +59,10 @@ impl Store {
         }
     }
 
-    /// Bytes kept.
-    pub fn bytes(&self) -> u64 {
-        self.entries.weighted_size()
-    }
-
-    /// Answers kept.
-    pub fn entries(&self) -> u64 {
-        self.entries.entry_count()
+    /// Bytes kept, and in how many answers, when what is pending is done.
+    pub fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        (self.entries.weighted_size(), self.entries.entry_count())
     }
 }
 

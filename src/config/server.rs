@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+/// Longer than any of this section's times can usefully be.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Settings of the listener.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,14 +22,40 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// A path before every route and link, such as `/compute`; empty for none.
     pub path_prefix: String,
+    /// Most connections at a time; further ones wait in the backlog.
+    pub max_connections: usize,
+    /// Most requests answered at a time; further ones are refused.
+    pub max_in_flight: usize,
+    /// Connections the kernel holds until a worker takes them.
+    pub backlog: u32,
+    /// Longest request target (path and query), in bytes.
+    pub max_uri: usize,
     /// Largest request body, in bytes (Nova's own limit by default).
     pub max_body: usize,
+    /// Longest time for a request's head to arrive.
+    #[serde(with = "humantime_serde")]
+    pub head_timeout: Duration,
+    /// Longest time for a request's body to arrive.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// Longest time in which a client may take less than 64 KiB of an answer.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
+    /// Longest silence on a connection between two requests.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// Longest time the kernel waits for a client to acknowledge what was sent (`TCP_USER_TIMEOUT`).
+    #[serde(with = "humantime_serde")]
+    pub tcp_user_timeout: Duration,
     /// Longest time for one request, from its head to its answer.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// Longest time to finish requests in flight when stopping.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    /// How long an idle connection may still bring a request when stopping.
+    #[serde(with = "humantime_serde")]
+    pub drain_grace: Duration,
 }
 
 impl Default for Server {
@@ -36,9 +65,19 @@ impl Default for Server {
             workers: 0,
             trusted_proxies: Vec::new(),
             path_prefix: String::new(),
+            max_connections: 10_000,
+            max_in_flight: 2000,
+            backlog: 1024,
+            max_uri: 8192,
             max_body: 114_688,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            tcp_user_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(1),
         }
     }
 }
@@ -69,12 +108,37 @@ impl Server {
         if self.max_body == 0 {
             problems.push(Problem::new("server.max_body", "must be at least 1 byte"));
         }
+        if !(1..=1_000_000).contains(&self.max_connections) {
+            problems.push(Problem::new(
+                "server.max_connections",
+                "must be 1 to 1000000",
+            ));
+        }
+        if self.max_in_flight == 0 {
+            problems.push(Problem::new("server.max_in_flight", "must be at least 1"));
+        }
+        if !(1..=65_535).contains(&self.backlog) {
+            problems.push(Problem::new("server.backlog", "must be 1 to 65535"));
+        }
+        // The HTTP library reads no more than 128 KiB of a head.
+        if !(256..=65_536).contains(&self.max_uri) {
+            problems.push(Problem::new("server.max_uri", "must be 256 to 65536 bytes"));
+        }
         for (key, value) in [
+            ("server.head_timeout", self.head_timeout),
+            ("server.body_timeout", self.body_timeout),
+            ("server.write_timeout", self.write_timeout),
+            ("server.keep_alive", self.keep_alive),
+            ("server.tcp_user_timeout", self.tcp_user_timeout),
             ("server.request_timeout", self.request_timeout),
             ("server.shutdown_timeout", self.shutdown_timeout),
+            ("server.drain_grace", self.drain_grace),
         ] {
-            if value.is_zero() {
-                problems.push(Problem::new(key, "must be longer than zero"));
+            if value.is_zero() || value > DAY {
+                problems.push(Problem::new(
+                    key,
+                    "must be longer than zero and at most a day",
+                ));
             }
         }
         problems

@@ -1,38 +1,81 @@
-//! What is checked of a request's body before anything reads it.
+//! What is checked of a request's target and body before anything reads them.
 
 use crate::nova::ApiError;
-use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::Payload;
+use actix_web::{HttpMessage as _, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use std::time::Duration;
+
+/// Refuses a path and query that are too long.
+pub fn check_target(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > max {
+        Err(ApiError::TargetTooLong)
+    } else {
+        Ok(())
+    }
+}
 
 /// Refuses a body that announces itself as too large, before the token is looked at.
 pub fn check_announced(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|digits| digits.trim().parse::<u64>().ok())
-        .unwrap_or(0);
-    if announced > max as u64 {
+    if announced(request) > max as u64 {
         Err(ApiError::BodyTooLarge)
     } else {
         Ok(())
     }
 }
 
+fn announced(request: &HttpRequest) -> u64 {
+    request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|digits| digits.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+}
+
 /// The whole body, unless it turns out larger than `max`.
-pub async fn read(mut payload: Payload, max: usize) -> Result<Bytes, ApiError> {
+///
+/// Of a request that asks for an upgrade the HTTP library takes all that follows for its body, which
+/// then never ends; we upgrade to nothing, so the length that was announced counts.
+pub async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    max: usize,
+) -> Result<Bytes, ApiError> {
+    let upgrade = request.head().upgrade() && !request.chunked().unwrap_or(false);
+    let wanted = if upgrade {
+        announced(request)
+    } else {
+        u64::MAX
+    };
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| ApiError::BodyBroken)?;
+    while (body.len() as u64) < wanted
+        && let Some(chunk) = payload.next().await
+    {
+        let mut chunk = chunk.map_err(|_| ApiError::BodyBroken)?;
+        chunk.truncate(usize::try_from(wanted - body.len() as u64).unwrap_or(usize::MAX));
         if body.len() + chunk.len() > max {
             return Err(ApiError::BodyTooLarge);
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// The body, unless it takes longer than `longest`.
+pub async fn in_time(
+    body: impl Future<Output = Result<Bytes, ApiError>>,
+    longest: Duration,
+) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(longest, body)
+        .await
+        .unwrap_or(Err(ApiError::BodyTimeout))
 }
 
 /// The content types Nova reads, and those it takes for none. It looks even where no body is read,

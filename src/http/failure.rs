@@ -7,7 +7,8 @@ use std::error::Error;
 /// Logs a failure that an operator should know of.
 pub fn log(ids: &Ids, error: &ApiError) {
     let status = error.fault().status;
-    if !status.is_server_error() {
+    // An overload is told by the gate, not once for each request.
+    if !status.is_server_error() || matches!(error, ApiError::Busy) {
         return;
     }
     let cause = match error {

@@ -5,6 +5,8 @@
 //! | step | file | fails with |
 //! |---|---|---|
 //! | request id, global id | `request_id.rs` | |
+//! | requests in flight | `gate.rs` | 503 |
+//! | length of the target | `body.rs` | 414 |
 //! | route | [`crate::nova::routes`] | |
 //! | size of the body, as announced | `body.rs` | 413 |
 //! | token | `auth.rs` | 401, 503 |
@@ -20,7 +22,9 @@
 
 pub mod auth;
 mod body;
+pub mod connection;
 mod failure;
+pub mod gate;
 mod labels;
 mod negotiate;
 mod origin;
@@ -41,12 +45,14 @@ use crate::nova::{self, Answer, ApiError, Request, Service, versions};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{CacheOutcome, RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
-use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderName;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use auth::{Authenticator, Knock, Session};
+use connection::Connection;
 use futures_util::FutureExt as _;
+use gate::Gate;
 use request_id::Ids;
 use response::{API_VERSION, Heads, NOVA_API_VERSION, Outcome};
 use std::sync::Arc;
@@ -59,6 +65,8 @@ use watch::{Seen, Watch};
 pub struct Front {
     /// The `[server]` settings.
     pub server: config::Server,
+    /// How many requests are answered at a time.
+    pub gate: Gate,
     /// Where each request gets its line, unless that is switched off.
     pub access_log: Option<AccessLog>,
     /// Where each request is counted.
@@ -75,20 +83,35 @@ pub struct Front {
 
 /// Answers one request.
 pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let connection = request.conn_data::<Connection>().cloned();
+    let _answering = connection.as_ref().map(Connection::answering);
     let ids = Ids::of(&request);
     let watch = Watch::begin(&front, &request, &ids);
     let hours = Hours {
         started: watch.started(),
         deadline: watch.started() + front.server.request_timeout,
     };
-    let outcome = front
-        .route(&request, payload, &ids, watch.seen(), hours)
-        .await;
+    let outcome = match front.gate.enter(front.server.max_in_flight) {
+        Ok(_pass) => {
+            let seen = watch.seen();
+            front.route(&request, payload, &ids, seen, hours).await
+        }
+        Err(busy) => {
+            front.metrics.rejected.inc();
+            Outcome::fault(&busy, Heads::Ids)
+        }
+    };
     if let Some(error) = outcome.error() {
         failure::log(&ids, error);
     }
     watch.end(outcome.status());
-    outcome.into_response(&request, &ids, &front.auth)
+    let mut response = outcome.into_response(&request, &ids, &front.auth);
+    if connection.is_some_and(|connection| connection.all().draining().is_some()) {
+        response
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 impl Front {
@@ -100,6 +123,9 @@ impl Front {
         seen: &Seen,
         hours: Hours,
     ) -> Outcome {
+        if let Err(error) = body::check_target(request, self.server.max_uri) {
+            return Outcome::fault(&error, Heads::Ids);
+        }
         let path = request.uri().path();
         let max = self.service.max_microversion();
         let root = || self.root_of(request);
@@ -210,7 +236,8 @@ impl Front {
         body::check_content_type(work.request)?;
         let body = match operation.action {
             Action::CreateMetadata | Action::ReplaceMetadata | Action::UpdateMetadataItem => {
-                let body = body::read(work.payload, self.server.max_body);
+                let body = body::read(work.request, work.payload, self.server.max_body);
+                let body = body::in_time(body, self.server.body_timeout);
                 nova::body::parse(&in_time(work.hours.deadline, body).await?)?
             }
             Action::ListImages

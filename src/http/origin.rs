@@ -1,5 +1,6 @@
 //! Scheme and host that a client reached us by.
 
+use super::connection::Connection;
 use crate::config;
 use actix_web::HttpRequest;
 use std::borrow::Cow;
@@ -14,7 +15,11 @@ pub fn of<'r>(request: &'r HttpRequest, server: &config::Server) -> (&'static st
     if trusted {
         let info = request.connection_info();
         let secure = info.scheme().eq_ignore_ascii_case("https");
-        return (scheme(secure), Cow::Owned(info.host().to_owned()));
+        let host = match info.host() {
+            nobody if nobody == request.app_config().host() => local(request),
+            host => host.to_owned(),
+        };
+        return (scheme(secure), Cow::Owned(host));
     }
     let host = request
         .headers()
@@ -22,12 +27,21 @@ pub fn of<'r>(request: &'r HttpRequest, server: &config::Server) -> (&'static st
         .map(|value| String::from_utf8_lossy(value.as_bytes()))
         .filter(|host| !host.is_empty())
         .or_else(|| Some(Cow::Borrowed(request.uri().authority()?.as_str())))
-        .unwrap_or_else(|| Cow::Owned(request.app_config().local_addr().to_string()));
+        .unwrap_or_else(|| Cow::Owned(local(request)));
     (scheme(request.app_config().secure()), host)
 }
 
 fn scheme(secure: bool) -> &'static str {
     if secure { "https" } else { "http" }
+}
+
+/// The address the client reached, for one that sends no `Host` (HTTP/1.0).
+fn local(request: &HttpRequest) -> String {
+    request
+        .conn_data::<Connection>()
+        .and_then(Connection::local)
+        .unwrap_or_else(|| request.app_config().local_addr())
+        .to_string()
 }
 
 #[cfg(test)]

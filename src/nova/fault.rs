@@ -14,6 +14,12 @@ const NOT_FOUND: &str = "The resource could not be found.";
 /// Why a request gets no answer of its own.
 #[derive(Debug, Clone)]
 pub enum ApiError {
+    /// More requests at a time than `server.max_in_flight`.
+    Busy,
+    /// Path and query are longer than `server.max_uri`.
+    TargetTooLong,
+    /// The body took longer than `server.body_timeout`.
+    BodyTimeout,
     /// The body is larger than `server.max_body`.
     BodyTooLarge,
     /// The body broke off.
@@ -164,6 +170,19 @@ impl ApiError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Busy => Fault::retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests are being answered.",
+                Some(RETRY_SECONDS.to_owned()),
+            ),
+            Self::TargetTooLong => Fault::new(
+                StatusCode::URI_TOO_LONG,
+                "The URI of the request is too long.",
+            ),
+            Self::BodyTimeout => Fault::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "The body of the request did not arrive in time.",
+            ),
             Self::BodyTooLarge => {
                 Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
             }

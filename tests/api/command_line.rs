@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use rstest::rstest;
 
 /// The binary, without the settings of whoever runs the tests.
-fn binary() -> Command {
+pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova-image-proxy"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NOVA_IMAGE_PROXY") {
@@ -31,7 +31,7 @@ pub fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String
 }
 
 /// Kills and reaps a process.
-pub struct Running(Child);
+pub struct Running(pub Child);
 
 impl Running {
     pub fn pid(&self) -> u32 {

@@ -28,6 +28,7 @@ impl Gateway {
             ("SERVER__LISTEN", "127.0.0.1:0"),
             ("SERVER__WORKERS", "2"),
             ("ADMIN__LISTEN", "127.0.0.1:0"),
+            ("SERVER__DRAIN_GRACE", "50ms"),
         ];
         let environment = usual
             .iter()

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access_log;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod chaos;
@@ -10,6 +12,8 @@ mod chaos;
 mod command_line;
 #[cfg(test)]
 mod connection;
+#[cfg(test)]
+mod crowd;
 #[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
@@ -21,7 +25,11 @@ mod footprint;
 #[cfg(test)]
 mod front;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod gateway;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
@@ -31,6 +39,9 @@ mod lies;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+#[path = "../../fuzz/properties/mod.rs"]
+mod properties;
+#[cfg(test)]
 #[path = "../openstack/raw.rs"]
 mod raw;
 #[cfg(test)]
@@ -39,8 +50,12 @@ mod recorded;
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod stale;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod wire;

@@ -384,7 +384,7 @@ fn memory_stays_within_the_bound_whatever_is_offered() {
                     .await
                     .unwrap()
                     .unwrap();
-                most = most.max(cache.store.bytes());
+                most = most.max(cache.store.size().0);
             }
             assert!(most <= max_bytes, "{most}");
             assert!(most > max_bytes / 3, "{size} is not kept at all: {most}");
