@@ -53,6 +53,8 @@ pub struct Stream {
     alarm: Pin<Box<Sleep>>,
     /// Until draining starts.
     drain: Option<Pin<Box<OwnedNotified>>>,
+    /// This task is woken when draining starts.
+    told: bool,
     /// Since when the client has taken less than [`ENOUGH`], and how much.
     stalled: Option<(Instant, usize)>,
     /// Given up while nothing was asked.
@@ -71,6 +73,7 @@ impl Stream {
         let mut stream = Self {
             alarm: Box::pin(sleep_until(Instant::now())),
             drain: Some(Box::pin(drain)),
+            told: false,
             io: Some(io),
             connection,
             times,
@@ -125,12 +128,15 @@ impl Stream {
 
     /// Ready when a deadline has passed; otherwise this task is woken when one may have.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(drain) = &mut self.drain {
-            // Once polled it wakes this task, so a look at the flag is enough from then on.
-            let started = drain.as_mut().poll(cx).is_ready();
-            if started || self.connection.all().draining().is_some() {
-                self.drain = None;
-            }
+        // Polled once, it wakes this task when draining starts; all connections share what it is
+        // polled on, so a look at the flag has to be enough from then on.
+        if !self.told
+            && let Some(drain) = &mut self.drain
+        {
+            self.told = drain.as_mut().poll(cx).is_pending();
+        }
+        if self.connection.all().draining().is_some() {
+            self.drain = None;
         }
         let deadline = self.deadline();
         loop {
