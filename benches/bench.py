@@ -8,6 +8,7 @@ contestant has one core to itself, the load generator and everything else the ot
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import cloud
 import cold
 import footprint
 import hits
+import load
 import long_list
 import nginx
 import polling
@@ -38,7 +40,7 @@ SECTIONS = {
 OTHERS = ("bare", "nginx", "nova")
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", cloud.ROOT / "target")) / "release"
 # program → its package on Debian and Ubuntu
-PROGRAMS = {"wrk": "wrk", "taskset": "util-linux"}
+PROGRAMS = {"taskset": "util-linux"}
 
 
 def names(known):
@@ -64,19 +66,26 @@ def arguments():
         help="of the hits, of " + ", ".join(hits.CASES))  # fmt: skip
     add("--contestants", type=names(OTHERS), default=list(OTHERS), metavar="A,B",
         help="of the hits, beside the gateway, of " + ", ".join(OTHERS))  # fmt: skip
+    add("--generator", choices=load.GENERATORS, default="lean",
+        help="of the load of hits: `lean` is benches/load.rs; long answers wait for wrk")  # fmt: skip
     add("--gateway", type=Path, default=TARGET / "nova-image-proxy")
     add("--bare", type=Path, default=TARGET / "examples" / "bare")
+    add("--load", type=Path, default=TARGET / "examples" / "load")
     return parser.parse_args()
 
 
 def check_programs(options):
-    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
-    if nginx.program() is None:
+    wanted = PROGRAMS | ({"wrk": "wrk"} if options.generator == "wrk" else {})
+    missing = [package for program, package in wanted.items() if not shutil.which(program)]
+    if {"hits", "nginx"} <= {*options.only, *options.contestants} and nginx.program() is None:
         missing.append("nginx")
     if missing:
         sys.exit(f"bench: not installed: {', '.join(missing)} (apt-get install {' '.join(missing)})")
-    bare = [options.bare] if "bare" in options.contestants and "hits" in options.only else []
-    for binary in [options.gateway, *bare]:
+    needed = [options.gateway]
+    if "hits" in options.only:
+        needed += [options.load] if options.generator == "lean" else []
+        needed += [options.bare] if "bare" in options.contestants else []
+    for binary in needed:
         if not binary.exists():
             sys.exit(f"bench: there is no {binary}; `make bench` builds it")
 
@@ -125,7 +134,12 @@ def main():
     options.scratch.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    figures = run(options)
+    with open(options.scratch / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("bench: another run is under way in this checkout")
+        figures = run(options)
     print(f"{figures['conditions']}; {options.rounds} rounds\n")
     for name in (name for name in SECTIONS if name in figures):
         print(SECTIONS[name].report(figures[name]))

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import time
 
 import proc
 
@@ -77,6 +78,14 @@ class Logged:
     def __init__(self, path):
         self.path = path
         self.file = open(path, "ab")
+
+    def check(self, requests):
+        """Every request has its line, if not at once."""
+        deadline = time.monotonic() + 2
+        while (lines := self.lines()) < requests:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"bench: {requests} requests were answered and {lines} are in the access log")
+            time.sleep(0.1)
 
     def lines(self):
         with open(self.path, "rb") as file:

@@ -26,11 +26,12 @@ WANTED = ((GATEWAY, BARE, 0.85), (LOGGING, BARE, 0.70), (GATEWAY, NGINX, 1.1), (
 
 @dataclass
 class Contestant:
-    """Who answers, where, with which processes, and what generates the load."""
+    """Who answers, where, with which processes, and how long the answer is."""
 
     name: str
     url: str
     pids: list
+    size: int
     log: Logged | None = None
 
 
@@ -77,23 +78,24 @@ def contestants(options, cloud, case, question, quiet, logging, log, front):
         load.ask(each.url, path, token)
     answer = load.ask(quiet.url, path, token)
     check_hit(answer[0])
+    size = len(answer[1])
     found = [
-        Contestant(GATEWAY, quiet.url, quiet.pids()),
-        Contestant(LOGGING, logging.url, logging.pids(), log),
+        Contestant(GATEWAY, quiet.url, quiet.pids(), size),
+        Contestant(LOGGING, logging.url, logging.pids(), size, log),
     ]
     if "bare" in options.contestants:
         file = options.scratch / "answer"
         file.write_bytes(recorded(*answer))
         bare = case.enter_context(Server([options.bare, file], options.cores[0]))
         check_same(answer, load.ask(bare.url, path, token))
-        found.append(Contestant(BARE, bare.url, bare.pids()))
+        found.append(Contestant(BARE, bare.url, bare.pids(), size))
     # nginx and Nova are not asked for what neither keeps for long nor gives fast.
     if front and not queued:
-        front.check_hit(path, token)
-        found.append(Contestant(NGINX, front.url, front.pids()))
+        size = front.check_hit(path, token)
+        found.append(Contestant(NGINX, front.url, front.pids(), size))
     if "nova" in options.contestants and not queued:
-        load.ask(cloud.compute, path, token)
-        found.append(Contestant(NOVA, cloud.compute, cloud.nova_pids()))
+        size = len(load.ask(cloud.compute, path, token)[1])
+        found.append(Contestant(NOVA, cloud.compute, cloud.nova_pids(), size))
     return found
 
 
@@ -111,11 +113,12 @@ def one_round(options, contestant, path, token):
     if contestant.name == NOVA:
         work = lambda: load.one_by_one(url, token, options.seconds)  # noqa: E731
     else:
-        work = lambda: load.wrk(url, token, options.seconds, options.cores[1])  # noqa: E731
+        work = lambda: load.GENERATORS[options.generator](options, url, token)  # noqa: E731
     figures = load.measured(contestant.pids, options.cores, work)
-    if contestant.log and contestant.log.lines() < figures["requests"]:
-        raise load.Failed("bench: the access log has fewer lines than requests were answered")
+    if contestant.log:
+        contestant.log.check(figures["requests"])
     figures["kept"] = figures["generator"] < load.SATURATED
+    figures["bytes"] = contestant.size
     options.note(f"{path[:30]:30} {contestant.name:20} {brief(figures)}")
     return figures
 
@@ -123,7 +126,7 @@ def one_round(options, contestant, path, token):
 def brief(figures):
     thrown = "" if figures["kept"] else "  thrown away: the generator had no time left"
     cpu, rate = figures["cpu"] * 1e6, figures["rate"]
-    return f"{cpu:11.1f} µs CPU  {rate:10.1f}/s  generator {figures['generator']:.0%}{thrown}"
+    return f"{cpu:11.1f} µs CPU  {rate:10.1f}/s  server {figures['server']:.0%}  generator {figures['generator']:.0%}{thrown}"
 
 
 def check_hit(answer):
@@ -146,9 +149,19 @@ def kept(rounds_, field):
 
 def report(figures):
     """The tables."""
-    return (
-        "### Hits\n\n" + measured_table(figures) + "\n" + ratio_table(figures)
-    )
+    return f"### Hits\n\n{measured_table(figures)}\n{ratio_table(figures)}\n{disturbance(figures)}"
+
+
+def disturbance(figures):
+    """How quiet the machine was."""
+    others = [
+        each["others"]
+        for by_name in figures.values()
+        for name, rounds_ in by_name.items()
+        for each in rounds_
+        if name != NOVA
+    ]
+    return f"Others took {median(others):.0%} of the two cores in the median round, {max(others):.0%} in the worst.\n"
 
 
 def measured_table(figures):
@@ -158,8 +171,9 @@ def measured_table(figures):
             cpu = spread(kept(rounds_, "cpu"), 1e6)
             rate = spread(kept(rounds_, "rate"), 1, 0 if name != NOVA else 2)
             thrown = sum(not each["kept"] for each in rounds_)
-            rows.append([case, name, *cpu, *rate, f"{thrown} of {len(rounds_)}"])
-    head = ["case", "who", "CPU µs/request", "min", "max", "requests/s", "min", "max", "thrown away"]
+            size = f"{rounds_[0]['bytes']:,}"
+            rows.append([case, name, size, *cpu, *rate, f"{thrown} of {len(rounds_)}"])
+    head = ["case", "who", "bytes", "CPU µs/request", "min", "max", "requests/s", "min", "max", "thrown away"]
     return table(head, rows)
 
 

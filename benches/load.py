@@ -1,6 +1,7 @@
-"""The load: wrk for fast servers, one connection in Python for slow ones, each on a core of its own."""
+"""The load: `load.rs` or wrk for fast servers, one connection in Python for slow ones."""
 
 import http.client
+import json
 import os
 import re
 import subprocess
@@ -69,14 +70,35 @@ def timed(work):
     return time.perf_counter() - started, result
 
 
-def wrk(url, token, seconds, core):
-    """One round of wrk: what it counted, and how much of its core it took."""
-    command = ["taskset", "-c", str(core), "wrk", "--threads", "1", "--connections", str(CONNECTIONS)]
-    command += ["--duration", f"{seconds}s", "--latency"]
+def lean(options, url, token):
+    """One round of `load.rs`."""
+    where = urllib.parse.urlsplit(url)
+    lines = [f"GET {where.path} HTTP/1.1", f"Host: {where.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers(token).items()]
+    request = options.scratch / "request"
+    request.write_bytes("\r\n".join([*lines, "", ""]).encode())
+    text, share = generated(options, [options.load, where.netloc, request, CONNECTIONS, options.seconds])
+    return {**json.loads(text), "generator": share}
+
+
+def wrk(options, url, token):
+    """One round of wrk."""
+    command = ["wrk", "--threads", 1, "--connections", CONNECTIONS]
+    command += ["--duration", f"{options.seconds}s", "--latency"]
     for name, value in headers(token).items():
         command += ["--header", f"{name}: {value}"]
+    text, share = generated(options, [*command, url])
+    return {**counted(url, text), "generator": share}
+
+
+GENERATORS = {"lean": lean, "wrk": wrk}
+
+
+def generated(options, command):
+    """What a generator on its core printed, and how much of that core it took."""
+    command = ["taskset", "-c", *map(str, [options.cores[1], *command])]
     started = time.perf_counter()
-    with subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             text = process.stdout.read()
             _, status, used = os.wait4(process.pid, 0)
@@ -86,8 +108,8 @@ def wrk(url, token, seconds, core):
             raise
     wall = time.perf_counter() - started
     if process.returncode:
-        raise Failed(f"bench: wrk ended with {process.returncode}: {text}")
-    return {**counted(url, text), "generator": (used.ru_utime + used.ru_stime) / wall}
+        raise Failed(f"bench: {command[3]} ended with {process.returncode}: {text}")
+    return text, (used.ru_utime + used.ru_stime) / wall
 
 
 def counted(url, text):
@@ -128,5 +150,6 @@ def measured(pids, cores, work):
         **figures,
         "rate": figures["requests"] / figures["seconds"],
         "cpu": cpu / figures["requests"],
+        "server": cpu / wall,
         "others": max(0.0, proc.cores_busy(cores) - busy - own) / (wall * len(cores)),
     }

@@ -95,12 +95,13 @@ class Nginx:
         return proc.family(self.process.pid)
 
     def check_hit(self, path, token):
-        """Fills the cache, and makes sure that it gives what it holds."""
+        """Fills the cache, and makes sure that it gives what it holds; returns how long that is."""
         load.ask(self.url, path, token)
-        answer, _ = load.ask(self.url, path, token)
+        answer, body = load.ask(self.url, path, token)
         status = answer.getheader("Cache-Status")
         if status != "nginx; HIT":
             raise SystemExit(f"bench: nginx says {status!r} where it must say HIT:\n{self.log()}")
+        return len(body)
 
     def __enter__(self):
         return self
