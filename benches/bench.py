@@ -122,6 +122,8 @@ def run(options):
                 note(f"– {name}")
                 figures[name] = SECTIONS[name].run(options, services)
         finally:
+            for rest in ("request", "answer"):
+                (options.scratch / rest).unlink(missing_ok=True)
             (options.scratch / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
 
