@@ -59,6 +59,7 @@ stack: ## start real Keystone, Glance and Nova and leave them running
 stack-down: ## stop what `make stack` started
 	$(STACK) down
 
-bench: ## the figures of docs/performance.md, with services of its own; some minutes
+bench: ## the figures of docs/performance.md, with services of its own; a quarter of an hour
 	cargo build --release
-	python3 benches/long_list.py
+	cargo build --release --example bare --example load
+	python3 benches/bench.py
