@@ -3,11 +3,13 @@
 //! `load ADDRESS REQUEST_FILE CONNECTIONS SECONDS` sends the bytes of the file again and again on each
 //! connection, each time when the answer before is complete, and prints one line of JSON. Every
 //! answer has to be a 200 that tells its length. What follows its head is counted and left to the
-//! kernel: a generator that reads a long answer in small pieces keeps the server waiting.
+//! kernel: a generator that reads a long answer in small pieces keeps the server waiting. It never
+//! sleeps, since waking it would be the server's work, and dearer the slower the server is; the
+//! share of time in which it had nothing to do (`idle`) says whether it kept up.
 
 use anyhow::{Context, bail, ensure};
 use socket2::SockRef;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,6 +30,7 @@ struct Shared {
     head: RefCell<[u8; 4096]>,
     dropped: RefCell<Vec<MaybeUninit<u8>>>,
     microseconds: RefCell<Vec<u32>>,
+    idle: Cell<Duration>,
 }
 
 impl Shared {
@@ -44,6 +47,20 @@ impl Shared {
             self.receive(&stream).await?;
             let took = u32::try_from(began.elapsed().as_micros())?;
             self.microseconds.borrow_mut().push(took);
+        }
+    }
+
+    /// Keeps the thread awake, and adds up the time in which no answer came.
+    async fn stay_awake(&self) {
+        let mut since = Instant::now();
+        while since < self.until {
+            let answers = self.microseconds.borrow().len();
+            tokio::task::yield_now().await;
+            let now = Instant::now();
+            if self.microseconds.borrow().len() == answers {
+                self.idle.set(self.idle.get() + (now - since));
+            }
+            since = now;
         }
     }
 
@@ -125,6 +142,7 @@ async fn main() -> anyhow::Result<()> {
         head: RefCell::new([0; 4096]),
         dropped: RefCell::new(vec![MaybeUninit::uninit(); READ]),
         microseconds: RefCell::new(Vec::with_capacity(1 << 20)),
+        idle: Cell::default(),
     });
     let clients = LocalSet::new();
     let mut all = JoinSet::new();
@@ -132,6 +150,8 @@ async fn main() -> anyhow::Result<()> {
         let shared = Rc::clone(&shared);
         all.spawn_local_on(async move { shared.client(address).await }, &clients);
     }
+    let awake = Rc::clone(&shared);
+    clients.spawn_local(async move { awake.stay_awake().await });
     clients
         .run_until(async {
             while let Some(client) = all.join_next().await {
@@ -149,6 +169,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let figures = serde_json::json!({
         "requests": times.len(), "seconds": spent, "p50": quantile(50), "p99": quantile(99),
+        "idle": shared.idle.get().as_secs_f64() / spent,
     });
     std::io::Write::write_all(&mut std::io::stdout(), figures.to_string().as_bytes())?;
     Ok(())

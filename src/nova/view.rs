@@ -68,12 +68,13 @@ pub fn metadata_item(image: &Image<'_>, key: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A list in the making: one chunk of JSON for each page of Glance.
+/// A list in the making: one chunk of JSON for each page of Glance, the last of them still open.
 #[derive(Debug)]
 pub struct ListView {
     detail: Detail,
     links: LinkBase,
     chunks: Vec<Bytes>,
+    last: Vec<u8>,
     images: u64,
     last_id: Option<String>,
 }
@@ -86,6 +87,7 @@ impl ListView {
             detail,
             links,
             chunks: Vec::new(),
+            last: b"{\"images\": [".to_vec(),
             images: 0,
             last_id: None,
         }
@@ -97,24 +99,30 @@ impl ListView {
             Detail::Basic => 512,
             Detail::Full => 1536,
         };
-        let mut out = Vec::with_capacity(64 + page.images.len() * each);
-        if self.chunks.is_empty() {
-            out.extend_from_slice(b"{\"images\": [");
+        if self.images > 0 {
+            self.close();
         }
+        // Room for the end of the list too.
+        self.last.reserve(512 + page.images.len() * each);
+        let out = &mut self.last;
         for image in &page.images {
             if self.images > 0 {
                 out.extend_from_slice(b", ");
             }
             self.images += 1;
             match self.detail {
-                Detail::Basic => write_basic(&mut out, image, &self.links),
-                Detail::Full => write_full(&mut out, image, &self.links),
+                Detail::Basic => write_basic(out, image, &self.links),
+                Detail::Full => write_full(out, image, &self.links),
             }
         }
         if let Some(last) = page.images.last() {
             self.last_id = last.id.and_then(text).map(Cow::into_owned);
         }
-        self.chunks.push(Bytes::from(out.into_boxed_slice()));
+    }
+
+    fn close(&mut self) {
+        let chunk = std::mem::take(&mut self.last).into_boxed_slice();
+        self.chunks.push(Bytes::from(chunk));
     }
 
     /// Ends the list, with a next link when it holds as many images as were allowed: the client's
@@ -126,10 +134,7 @@ impl ListView {
         limit: Option<u64>,
         max_limit: u64,
     ) -> Body {
-        let mut out = Vec::with_capacity(256);
-        if self.chunks.is_empty() {
-            out.extend_from_slice(b"{\"images\": [");
-        }
+        let out = &mut self.last;
         out.push(b']');
         if self.images == limit.map_or(max_limit, |limit| limit.min(max_limit))
             && let Some(id) = &self.last_id
@@ -137,11 +142,11 @@ impl ListView {
             let next = next_query(parameters, id);
             let href = format!("{}?{next}", self.links.own(self.detail.path()));
             out.extend_from_slice(b", \"images_links\": [{\"rel\": \"next\", \"href\": ");
-            write_string(&mut out, &href);
+            write_string(out, &href);
             out.extend_from_slice(b"}]");
         }
         out.push(b'}');
-        self.chunks.push(Bytes::from(out.into_boxed_slice()));
+        self.close();
         self.chunks.into()
     }
 }
