@@ -115,7 +115,7 @@ impl Authenticator {
         let token = validate(keystone, text, knock).await?;
         let service = match headers.get(SERVICE_TOKEN) {
             Some(value) => {
-                let text = value.to_str().map_err(|_| ApiError::Unauthorized)?;
+                let text = visible(value.as_bytes()).ok_or(ApiError::Unauthorized)?;
                 Some(validate(keystone, text, knock).await?)
             }
             None => None,
@@ -209,7 +209,15 @@ fn client_token(headers: &HeaderMap) -> Option<&str> {
         (old.next()?, old.next())
     };
     let only = others.is_none().then_some(first)?;
-    only.to_str().ok().filter(|token| !token.is_empty())
+    visible(only.as_bytes()).filter(|token| !token.is_empty())
+}
+
+/// Text of visible ASCII. All bytes are looked at in any case, which processors do many at a time.
+fn visible(bytes: &[u8]) -> Option<&str> {
+    let visible = bytes
+        .iter()
+        .fold(true, |visible, byte| visible & matches!(byte, b' '..=b'~'));
+    visible.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 async fn validate(

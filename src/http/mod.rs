@@ -416,14 +416,14 @@ impl Front {
     }
 }
 
-/// What is not there at once, or a fault at `deadline`. Boxed, with its timer, so that a request
-/// that waits for nothing does not carry the room for it about.
-async fn in_time<T>(
+/// What is not there at once, or a fault at `deadline`. Boxed here and not when it is awaited, so
+/// that a request that waits for nothing does not carry the room for it about.
+fn in_time<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, ApiError>>,
-) -> Result<T, ApiError> {
+) -> impl Future<Output = Result<T, ApiError>> {
     let work = Box::pin(timeout_at(deadline, work));
-    work.await.unwrap_or(Err(ApiError::Timeout))
+    async { work.await.unwrap_or(Err(ApiError::Timeout)) }
 }
 
 /// When a request came and by when it must be answered.

@@ -61,7 +61,10 @@ impl fmt::Debug for TokenDigest {
 #[must_use]
 pub fn is_well_formed(token: &str) -> bool {
     (1..=MAX_TOKEN_BYTES).contains(&token.len())
-        && token.bytes().all(|byte| byte.is_ascii_graphic())
+        // All bytes in any case: many at a time is faster than stopping at the first.
+        && token
+            .bytes()
+            .fold(true, |graphic, byte| graphic & byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

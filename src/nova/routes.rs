@@ -7,6 +7,7 @@
 
 use super::microversion::Range;
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 /// Which of Nova's two mount points a request came in by.
@@ -170,7 +171,7 @@ pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
             Route::Outside
         };
     };
-    let segments: Vec<&str> = path
+    let segments: SmallVec<[&str; 8]> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
         .collect();

@@ -140,16 +140,18 @@ impl Stream {
         }
         let deadline = self.deadline();
         loop {
+            // While the alarm is set for no later than the deadline, it alone says what time it is.
+            let early = deadline.is_none_or(|deadline| self.alarm.deadline() <= deadline);
+            if early {
+                ready!(self.alarm.as_mut().poll(cx));
+            }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(());
             }
             let look = self.next_look(now);
             let look = deadline.map_or(look, |deadline| deadline.min(look));
-            if self.alarm.is_elapsed() || self.alarm.deadline() > look {
-                self.alarm.as_mut().reset(look);
-            }
-            ready!(self.alarm.as_mut().poll(cx));
+            self.alarm.as_mut().reset(look);
         }
     }
 
