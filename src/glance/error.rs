@@ -36,7 +36,10 @@ pub enum GlanceError {
         /// Glance's `Retry-After`, as sent.
         retry_after: Option<String>,
     },
-    /// Not reached, timed out, too many calls under way, or 503.
+    /// Not reached, or too many calls under way: nothing of the call has left this process.
+    #[error("Glance is unavailable: {0}")]
+    NotSent(String),
+    /// Timed out, broken off, or 503: it may have acted.
     #[error("Glance is unavailable: {0}")]
     Unavailable(String),
     /// An answer that no Glance gives: another status, or a body of the wrong shape.
@@ -50,7 +53,8 @@ pub enum GlanceError {
 impl From<TransportError> for GlanceError {
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::Connect(_) | TransportError::Timeout | TransportError::Broken(_) => {
+            TransportError::Connect(_) => Self::NotSent(error.to_string()),
+            TransportError::Timeout | TransportError::Broken(_) => {
                 Self::Unavailable(error.to_string())
             }
             TransportError::TooLarge { .. } | TransportError::Garbled(_) => {
@@ -63,7 +67,7 @@ impl From<TransportError> for GlanceError {
 impl From<CallError> for GlanceError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Busy(busy) => Self::Unavailable(busy.to_string()),
+            CallError::Busy(busy) => Self::NotSent(busy.to_string()),
             CallError::Transport(error) => error.into(),
         }
     }
@@ -76,8 +80,8 @@ impl From<NotGlance> for GlanceError {
 }
 
 impl GlanceError {
-    /// Whether it is Glance's last word on a write: one that it has not said anything on may still
-    /// be carried out.
+    /// Whether it is the last word on a write: one that was sent, and that Glance has not said
+    /// anything on, may still be carried out.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -86,7 +90,8 @@ impl GlanceError {
             | Self::Forbidden(_)
             | Self::NotFound
             | Self::Conflict(_)
-            | Self::OverLimit { .. } => true,
+            | Self::OverLimit { .. }
+            | Self::NotSent(_) => true,
             Self::Unavailable(_) | Self::Nonsense(_) | Self::TooManyImages(_) => false,
         }
     }
@@ -171,6 +176,17 @@ mod tests {
             headers: HeaderMap::new(),
             body: body.to_owned().into(),
         }
+    }
+
+    #[test]
+    fn a_write_that_was_sent_and_not_answered_may_still_be_carried_out() {
+        let of = |error: TransportError| GlanceError::from(error).is_final();
+        assert!(of(TransportError::Connect("refused".into())));
+        assert!(!of(TransportError::Timeout));
+        assert!(!of(TransportError::Broken("reset".into())));
+        assert!(!of(TransportError::TooLarge { limit: 1 }));
+        assert!(GlanceError::Conflict(String::new()).is_final());
+        assert!(!GlanceError::Nonsense("status 500".into()).is_final());
     }
 
     #[test]

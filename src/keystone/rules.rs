@@ -320,6 +320,18 @@ mod tests {
     }
 
     #[test]
+    fn stars_in_a_row_are_one_wherever_they_stand() {
+        for before in [1, 100, 200] {
+            let text = "a".repeat(before);
+            assert!(path_matches(&format!("{text}bb"), &format!("{text}****")));
+            assert!(path_matches(
+                &format!("{text}bb"),
+                &format!("{text}******b")
+            ));
+        }
+    }
+
+    #[test]
     fn rules_weigh_their_texts_and_themselves() {
         let rules = AccessRules::new([("compute", "GET", "/a"), ("compute", "PUT", "/bc")]);
         assert_eq!(rules.bytes(), 3 + 2 + 3 + 3 + 2 * size_of::<Rule>());

@@ -197,3 +197,42 @@ impl Token {
         size_of::<Self>() + holder + rules + endpoint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::keystone::testing;
+
+    /// What a token weighs beyond one without these roles.
+    fn weight(project: &serde_json::Value, roles: &[&str]) -> (usize, usize) {
+        let roles: Vec<_> = roles.iter().map(|name| json!({"name": name})).collect();
+        let token = testing::token(json!({"project": project, "roles": roles}));
+        let identity = token.identity().map_or(0, |identity| identity.bytes());
+        (token.bytes(), identity)
+    }
+
+    #[test]
+    fn a_token_weighs_its_roles_and_ids() {
+        let more = 2 * size_of::<String>() + "member".len() + "reader".len();
+        let project = json!({"id": "p1", "domain": {"id": "d1"}});
+        let (none, none_of_it) = weight(&project, &[]);
+        let (two, two_of_it) = weight(&project, &["member", "reader"]);
+        assert_eq!((two - none, two_of_it - none_of_it), (more, more));
+        let longer = json!({"id": "p1234", "domain": {"id": "d12"}});
+        assert_eq!(weight(&longer, &[]).0 - none, 3 + 1);
+        let (none, _) = weight(&json!(null), &[]);
+        let (two, _) = weight(&json!(null), &["member", "reader"]);
+        assert_eq!(two - none, more);
+    }
+
+    #[test]
+    fn a_token_weighs_itself_its_rules_and_its_endpoint() {
+        let rules = json!([{"service": "compute", "method": "GET", "path": "/v2.1/images"}]);
+        let plain = testing::token(json!({}));
+        let limited = testing::token(json!({"application_credential": {"access_rules": rules}}));
+        assert!(plain.bytes() > size_of::<Token>());
+        assert!(limited.bytes() >= plain.bytes() + "GET".len() + "/v2.1/images".len());
+    }
+}

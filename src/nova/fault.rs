@@ -288,7 +288,7 @@ fn of_glance(error: &GlanceError, during: &During) -> Fault {
             },
             _,
         ) => Fault::retry(*status, format!("HTTP {words}"), retry_after.clone()),
-        (GlanceError::Unavailable(_), _) => Fault::retry(
+        (GlanceError::NotSent(_) | GlanceError::Unavailable(_), _) => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "The image service is temporarily unavailable.",
             Some(RETRY_SECONDS.to_owned()),

@@ -123,7 +123,9 @@ impl Failure for ApiError {
         matches!(
             self,
             Self::Glance {
-                error: GlanceError::Unavailable(_) | GlanceError::Nonsense(_),
+                error: GlanceError::NotSent(_)
+                    | GlanceError::Unavailable(_)
+                    | GlanceError::Nonsense(_),
                 ..
             }
         )

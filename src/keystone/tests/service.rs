@@ -103,6 +103,22 @@ async fn one_authentication_serves_many_tokens() {
 }
 
 #[tokio::test]
+async fn an_own_token_that_lives_for_seconds_serves_the_first_half_of_them() {
+    let fixture = fixture().await;
+    fixture
+        .authentications_get(issued("own", &fixture.clock, 20))
+        .await;
+    fixture.validations_by("own", accepted()).await;
+    fixture.keystone.validate("first").await.unwrap();
+    fixture.clock.advance(9);
+    for token in ["a", "b", "c"] {
+        fixture.keystone.validate(token).await.unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(count(&fixture, "POST").await, 1);
+}
+
+#[tokio::test]
 async fn a_404_refuses_the_token() {
     let fixture = fixture().await;
     fixture
