@@ -229,10 +229,30 @@ mod tests {
 
     #[test]
     fn a_token_weighs_itself_its_rules_and_its_endpoint() {
-        let rules = json!([{"service": "compute", "method": "GET", "path": "/v2.1/images"}]);
+        let own = size_of::<Token>();
         let plain = testing::token(json!({}));
+        let identity = plain.identity().map_or(0, |identity| identity.bytes());
+        assert_eq!(plain.bytes(), own + identity);
+        let rules = json!([{"service": "compute", "method": "GET", "path": "/v2.1/images"}]);
         let limited = testing::token(json!({"application_credential": {"access_rules": rules}}));
-        assert!(plain.bytes() > size_of::<Token>());
-        assert!(limited.bytes() >= plain.bytes() + "GET".len() + "/v2.1/images".len());
+        let rules = limited.access_rules.as_ref().map_or(0, AccessRules::bytes);
+        assert!(rules > 0);
+        assert_eq!(limited.bytes(), own + identity + rules);
+        let catalog = json!([{"type": "image", "endpoints": [
+            {"interface": "public", "url": "http://glance:9292", "region_id": "r"},
+        ]}]);
+        let found = testing::token(json!({"catalog": catalog}));
+        let url = found.image_endpoint().map_or(0, |url| url.as_str().len());
+        assert!(url > 0);
+        assert_eq!(found.bytes(), own + identity + url);
+        let unscoped = testing::token(json!({"project": null, "roles": []}));
+        assert_eq!(unscoped.bytes(), own + "u1".len());
+    }
+
+    #[test]
+    fn a_token_with_access_rules_is_limited() {
+        let limited = json!({"application_credential": {"access_rules": []}});
+        assert!(testing::token(limited).is_limited());
+        assert!(!testing::token(json!({})).is_limited());
     }
 }
