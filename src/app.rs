@@ -264,72 +264,67 @@ fn show(metrics: &mut Metrics, mode: &Mode, log: &Sink) {
     if let Mode::Keystone(keystone) = mode {
         metrics.tokens(keystone.metrics());
         let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
-        metrics.watch("token_entries", help, move || {
-            Number::Gauge(i64::try_from(keystone.entries()).unwrap_or(i64::MAX))
-        });
+        metrics.watch("token_entries", help, move || gauge(keystone.entries()));
     }
 }
 
 /// Adds what happens on the way to Glance.
 fn show_calls(metrics: &mut Metrics, counters: &Arc<Counters>) {
-    type Read = fn(Snapshot) -> u64;
-    let counts: [(&'static str, &'static str, Read); 7] = [
+    type Read = fn(Snapshot) -> Number;
+    let numbers: [(&'static str, &'static str, Read); 9] = [
         (
             "glance_calls",
             "Calls to Glance, each once however often it was sent",
-            |now| now.calls,
+            |now| Number::Count(now.calls),
         ),
         (
             "glance_calls_refused",
             "Calls refused because too many waited",
-            |now| now.queue_full,
+            |now| Number::Count(now.queue_full),
         ),
         ("glance_retries", "Calls to Glance sent once more", |now| {
-            now.retries
+            Number::Count(now.retries)
         }),
         (
             "glance_failovers",
             "Of those, sent to another endpoint",
-            |now| now.failovers,
+            |now| Number::Count(now.failovers),
         ),
         (
             "glance_retries_over_budget",
             "Calls not sent once more because too many were",
-            |now| now.budget_exhausted,
+            |now| Number::Count(now.budget_exhausted),
         ),
         (
             "glance_ejections",
             "How often an endpoint was left out",
-            |now| now.ejections,
+            |now| Number::Count(now.ejections),
         ),
         (
             "glance_readmissions",
             "How often an endpoint came back",
-            |now| now.readmissions,
+            |now| Number::Count(now.readmissions),
         ),
-    ];
-    for (name, help, read) in counts {
-        let counters = Arc::clone(counters);
-        metrics.watch(name, help, move || Number::Count(read(counters.snapshot())));
-    }
-    let gauges: [(&'static str, &'static str, Read); 2] = [
         (
             "glance_calls_in_flight",
             "Calls to Glance on the wire",
-            |now| now.in_flight,
+            |now| gauge(now.in_flight),
         ),
         (
             "glance_calls_waiting",
             "Calls that wait for their turn",
-            |now| now.waiting,
+            |now| gauge(now.waiting),
         ),
     ];
-    for (name, help, read) in gauges {
+    for (name, help, read) in numbers {
         let counters = Arc::clone(counters);
-        metrics.watch(name, help, move || {
-            Number::Gauge(i64::try_from(read(counters.snapshot())).unwrap_or(i64::MAX))
-        });
+        metrics.watch(name, help, move || read(counters.snapshot()));
     }
+}
+
+/// A number that goes up and down, as far as it can be shown.
+fn gauge(now: u64) -> Number {
+    Number::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 fn front(
