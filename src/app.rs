@@ -90,6 +90,7 @@ impl App {
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
+        show_requests(&mut metrics, &front.gate);
         show_calls(&mut metrics, front.service.glance.counters());
         let answers = Arc::clone(&front.service.answers);
         metrics.refresh(move || answers.measure());
@@ -268,6 +269,13 @@ fn show(metrics: &mut Metrics, mode: &Mode, log: &Sink) {
     }
 }
 
+/// Adds how many requests there are at the moment.
+fn show_requests(metrics: &mut Metrics, gate: &Arc<Gate>) {
+    let (gate, help) = (Arc::clone(gate), "Requests being answered now");
+    let inside = move || gauge(gate.inside() as u64);
+    metrics.watch("requests_in_flight", help, inside);
+}
+
 /// Adds what happens on the way to Glance.
 fn show_calls(metrics: &mut Metrics, counters: &Arc<Counters>) {
     type Read = fn(Snapshot) -> Number;
@@ -356,7 +364,7 @@ fn front(
             answers: Arc::new(Answers::new(&settings.cache, metrics.cache.clone())),
             transitional_window: settings.cache.transitional_window,
         }),
-        gate: Gate::default(),
+        gate: Arc::default(),
         cached: settings.cache.enabled,
         access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
         metrics: metrics.requests.clone(),

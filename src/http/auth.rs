@@ -11,7 +11,7 @@ use crate::keystone::{self, DigestKey, Keystone, NoImageEndpoint, ScopeKind, Tok
 use crate::nova::ApiError;
 use crate::upstream::runtime::{Spawner, TaskLost};
 use actix_web::HttpRequest;
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -28,7 +28,7 @@ pub struct Authenticator {
     share: Share,
     /// Where Glance is, unless the token's catalog says.
     endpoint: Option<Endpoint>,
-    challenge: Option<String>,
+    challenge: Option<HeaderValue>,
 }
 
 /// One way of authentication.
@@ -81,7 +81,9 @@ impl Authenticator {
         endpoint: Option<Endpoint>,
         public_url: Option<&str>,
     ) -> Self {
-        let challenge = public_url.map(|url| format!("Keystone uri=\"{url}\""));
+        // A URL is plain ASCII.
+        let challenge = public_url
+            .and_then(|url| HeaderValue::try_from(format!("Keystone uri=\"{url}\"")).ok());
         Self {
             mode,
             share,
@@ -92,8 +94,8 @@ impl Authenticator {
 
     /// The value of `WWW-Authenticate` on a 401.
     #[must_use]
-    pub fn challenge(&self) -> Option<&str> {
-        self.challenge.as_deref()
+    pub fn challenge(&self) -> Option<&HeaderValue> {
+        self.challenge.as_ref()
     }
 
     /// Judges the request's token, and its service token where there is one.
@@ -201,13 +203,11 @@ impl Session<'_> {
 /// `X-Storage-Token` is an old name that counts when the usual one is absent. Of two tokens nobody
 /// can say which one is meant, so they count as none.
 fn client_token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTH_TOKEN).peekable();
-    let mut old = headers.get_all(STORAGE_TOKEN);
-    let (first, others) = if values.peek().is_some() {
-        (values.next()?, values.next())
-    } else {
-        (old.next()?, old.next())
+    let of = |name| {
+        let mut values = headers.get_all(name);
+        values.next().map(|first| (first, values.next()))
     };
+    let (first, others) = of(AUTH_TOKEN).or_else(|| of(STORAGE_TOKEN))?;
     let only = others.is_none().then_some(first)?;
     visible(only.as_bytes()).filter(|token| !token.is_empty())
 }

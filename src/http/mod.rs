@@ -66,7 +66,7 @@ pub struct Front {
     /// The `[server]` settings.
     pub server: config::Server,
     /// How many requests are answered at a time.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Where each request gets its line, unless that is switched off.
     pub access_log: Option<AccessLog>,
     /// Where each request is counted.

@@ -1,11 +1,14 @@
 //! `Accept` and `Content-Type`, as far as Nova looks at them.
 
 use crate::nova::routes::Api;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 /// Nova's own media type, answered only to clients that ask for it.
 const COMPUTE: &str = "application/vnd.openstack.compute+json";
 const JSON: &str = "application/json";
+const COMPUTE_TYPE: HeaderValue = HeaderValue::from_static(COMPUTE);
+/// What nearly everything is.
+pub const JSON_TYPE: HeaderValue = HeaderValue::from_static(JSON);
 
 struct MediaRange<'h> {
     mask: &'h str,
@@ -77,12 +80,16 @@ fn best<'h>(accept: &'h str) -> Option<(&'static str, MediaRange<'h>)> {
 
 /// The content type of a successful answer.
 #[must_use]
-pub fn success_type(headers: &HeaderMap) -> &'static str {
-    text(headers, ACCEPT)
+pub fn success_type(headers: &HeaderMap) -> HeaderValue {
+    let accept = headers.get(ACCEPT);
+    let media_type = accept
         // What nearly every client sends needs no weighing.
-        .filter(|accept| !matches!(*accept, JSON | "*/*"))
-        .and_then(best)
-        .map_or(JSON, |(media_type, _)| media_type)
+        .filter(|accept| !matches!(accept.as_bytes(), b"application/json" | b"*/*"))
+        .and_then(|accept| Some(best(accept.to_str().ok()?)?.0));
+    match media_type {
+        Some(COMPUTE) => COMPUTE_TYPE,
+        Some(_) | None => JSON_TYPE,
+    }
 }
 
 /// An API version asked for by media type, which counts where the path names none.

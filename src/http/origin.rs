@@ -24,11 +24,16 @@ pub fn of<'r>(request: &'r HttpRequest, server: &config::Server) -> (&'static st
     let host = request
         .headers()
         .get(actix_web::http::header::HOST)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .map(|value| text(value.as_bytes()))
         .filter(|host| !host.is_empty())
         .or_else(|| Some(Cow::Borrowed(request.uri().authority()?.as_str())))
         .unwrap_or_else(|| Cow::Owned(local(request)));
     (scheme(request.app_config().secure()), host)
+}
+
+fn text(host: &[u8]) -> Cow<'_, str> {
+    // Nearly always it is: this is the short way.
+    std::str::from_utf8(host).map_or_else(|_| String::from_utf8_lossy(host), Cow::Borrowed)
 }
 
 fn scheme(secure: bool) -> &'static str {

@@ -3,14 +3,17 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 const GLOBAL_HEADER: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const PREFIX: &str = "req-";
+const LENGTH: usize = PREFIX.len() + Hyphenated::LENGTH;
 
 /// The ids of one request.
 #[derive(Debug, Clone)]
 pub struct Ids {
-    local: String,
+    /// [`PREFIX`] and a UUID.
+    local: [u8; LENGTH],
     global: Option<String>,
 }
 
@@ -18,9 +21,10 @@ impl Ids {
     /// A fresh id, and the client's global one when it is well-formed.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        let mut text = Uuid::encode_buffer();
-        let id = Uuid::new_v4().hyphenated().encode_lower(&mut text);
-        let local = [PREFIX, id].concat();
+        let mut local = [0; LENGTH];
+        let (prefix, id) = local.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        Uuid::new_v4().hyphenated().encode_lower(id);
         let global = request
             .headers()
             .get(GLOBAL_HEADER)
@@ -33,7 +37,8 @@ impl Ids {
     /// The id this process gave, answered in `x-openstack-request-id`.
     #[must_use]
     pub fn local(&self) -> &str {
-        &self.local
+        // It is ASCII.
+        std::str::from_utf8(&self.local).unwrap_or(PREFIX)
     }
 
     /// The id that spans services, when the client sent one.
@@ -45,7 +50,7 @@ impl Ids {
     /// The id Glance and Keystone log this request under.
     #[must_use]
     pub fn upstream(&self) -> http::HeaderValue {
-        let id = self.global.as_deref().unwrap_or(&self.local);
+        let id = self.global().unwrap_or_else(|| self.local());
         // Both kinds of id are plain ASCII.
         http::HeaderValue::from_str(id).unwrap_or_else(|_| http::HeaderValue::from_static(PREFIX))
     }
@@ -53,14 +58,14 @@ impl Ids {
     /// A span that puts the ids on every line logged for this request.
     #[must_use]
     pub fn span(&self) -> tracing::Span {
-        tracing::info_span!("request", request_id = %self.local, global_id = self.global())
+        tracing::info_span!("request", request_id = %self.local(), global_id = self.global())
     }
 }
 
 /// `req-` and a UUID; anything else a client sends is not passed on.
 fn is_request_id(text: &str) -> bool {
     text.strip_prefix(PREFIX)
-        .is_some_and(|id| id.len() == 36 && Uuid::try_parse(id).is_ok())
+        .is_some_and(|id| id.len() == Hyphenated::LENGTH && Uuid::try_parse(id).is_ok())
 }
 
 #[cfg(test)]

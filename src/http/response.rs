@@ -8,24 +8,23 @@ use crate::cache;
 use crate::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Version};
 use crate::nova::{Answer, ApiError};
 use crate::telemetry::metrics::CacheOutcome;
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-// Names that are parsed once, at compile time: they are on every answer.
+// Names and values are parsed once, at compile time: they are on every answer.
 pub(super) const API_VERSION: HeaderName = HeaderName::from_static("openstack-api-version");
 pub(super) const NOVA_API_VERSION: HeaderName =
     HeaderName::from_static("x-openstack-nova-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const COMPUTE_REQUEST_ID: HeaderName = HeaderName::from_static("x-compute-request-id");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const FAULT_TYPE: &str = "application/json; charset=UTF-8";
-const JSON_TYPE: &str = "application/json";
+const FAULT_TYPE: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 
 /// Which of Nova's own headers an answer carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +55,7 @@ enum Body {
     Page,
     Fault(ApiError),
     Content {
-        media_type: &'static str,
+        media_type: HeaderValue,
         body: cache::Body,
     },
 }
@@ -67,7 +66,7 @@ impl Outcome {
     pub fn answer(
         answer: Answer,
         heads: Heads,
-        media_type: &'static str,
+        media_type: HeaderValue,
         cache: Option<CacheOutcome>,
     ) -> Self {
         let status = StatusCode::from_u16(answer.status.as_u16())
@@ -89,7 +88,7 @@ impl Outcome {
         status: StatusCode,
         body: String,
         heads: Heads,
-        media_type: &'static str,
+        media_type: HeaderValue,
     ) -> Self {
         let body = [Bytes::from(body)].into();
         Self {
@@ -158,10 +157,11 @@ impl Outcome {
         ids: &Ids,
         auth: &Authenticator,
     ) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
-        write_heads(&mut response, &self.heads, ids);
+        let mut response = HttpResponse::new(self.status);
+        let headers = response.headers_mut();
+        write_heads(headers, &self.heads, ids);
         match self.body {
-            Body::Empty => response.finish(),
+            Body::Empty => response,
             Body::Page => {
                 // Nova answers a HEAD as it would a browser, without the page.
                 let head = request.method() == Method::HEAD;
@@ -171,94 +171,102 @@ impl Outcome {
                     negotiate::page(request.headers())
                 };
                 let (media_type, page) = page::not_found(wanted);
-                response.insert_header((header::CONTENT_TYPE, media_type));
-                response.body(if head { "" } else { page })
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+                response.set_body(BoxBody::new(if head { "" } else { page }))
             }
-            Body::Fault(error) => fault(response, &error, auth),
+            Body::Fault(error) => {
+                let body = fault(headers, &error, auth);
+                response.set_body(BoxBody::new(body))
+            }
             Body::Content { media_type, body } => {
-                let media_type = HeaderValue::from_static(media_type);
-                response.insert_header((header::CONTENT_TYPE, media_type));
+                headers.append(header::CONTENT_TYPE, media_type);
                 if let Some(outcome) = self.cache {
-                    response.insert_header((
-                        CACHE_STATUS,
-                        HeaderValue::from_static(cache_status(outcome)),
-                    ));
+                    headers.append(CACHE_STATUS, cache_status(outcome));
                 }
-                match &*body {
-                    [only] => response.body(only.clone()),
-                    _ => response.body(Chunks::new(body)),
-                }
+                response.set_body(match &*body {
+                    [only] => BoxBody::new(only.clone()),
+                    _ => BoxBody::new(Chunks::new(body)),
+                })
             }
         }
     }
 }
 
-fn write_heads(response: &mut HttpResponseBuilder, heads: &Heads, ids: &Ids) {
+fn write_heads(headers: &mut HeaderMap, heads: &Heads, ids: &Ids) {
     match heads {
         Heads::None => return,
         Heads::Ids => {}
         Heads::Versioned(Version::MIN) => write_version(
-            response,
-            HeaderValue::from_static("compute 2.1"),
-            HeaderValue::from_static("2.1"),
+            headers,
+            const { HeaderValue::from_static("compute 2.1") },
+            const { HeaderValue::from_static("2.1") },
         ),
-        Heads::Versioned(version) => write_asked(response, &version.to_string()),
-        Heads::Asked(text) => write_asked(response, text),
+        Heads::Versioned(version) => write_asked(headers, &version.to_string()),
+        Heads::Asked(text) => write_asked(headers, text),
     }
     if let Ok(id) = HeaderValue::from_str(ids.local()) {
-        response.insert_header((REQUEST_ID, id.clone()));
-        response.insert_header((COMPUTE_REQUEST_ID, id));
+        headers.append(REQUEST_ID, id.clone());
+        headers.append(COMPUTE_REQUEST_ID, id);
     }
 }
 
-fn write_asked(response: &mut HttpResponseBuilder, version: &str) {
+fn write_asked(headers: &mut HeaderMap, version: &str) {
     let generic = HeaderValue::from_str(&format!("compute {version}"));
     // What came in a header can go out in one.
     if let (Ok(generic), Ok(legacy)) = (generic, HeaderValue::from_str(version)) {
-        write_version(response, generic, legacy);
+        write_version(headers, generic, legacy);
     }
 }
 
-fn write_version(response: &mut HttpResponseBuilder, generic: HeaderValue, legacy: HeaderValue) {
-    response
-        .insert_header((API_VERSION, generic))
-        .insert_header((NOVA_API_VERSION, legacy))
-        .append_header((header::VARY, HeaderValue::from_static(GENERIC_HEADER)))
-        .append_header((header::VARY, HeaderValue::from_static(LEGACY_HEADER)));
+fn write_version(headers: &mut HeaderMap, generic: HeaderValue, legacy: HeaderValue) {
+    headers.append(API_VERSION, generic);
+    headers.append(NOVA_API_VERSION, legacy);
+    headers.append(
+        header::VARY,
+        const { HeaderValue::from_static(GENERIC_HEADER) },
+    );
+    headers.append(
+        header::VARY,
+        const { HeaderValue::from_static(LEGACY_HEADER) },
+    );
 }
 
-fn fault(
-    mut response: HttpResponseBuilder,
-    error: &ApiError,
-    auth: &Authenticator,
-) -> HttpResponse {
+/// Writes a fault's headers, and gives its body.
+fn fault(headers: &mut HeaderMap, error: &ApiError, auth: &Authenticator) -> String {
     let fault = error.fault();
-    if let Some(after) = &fault.retry_after {
-        response.insert_header((header::RETRY_AFTER, after.as_str()));
+    if let Some(after) = &fault.retry_after
+        && let Ok(after) = HeaderValue::from_str(after)
+    {
+        headers.append(header::RETRY_AFTER, after);
     }
     if fault.status == http::StatusCode::UNAUTHORIZED {
         // This one is written by Nova's Keystone middleware, in a form of its own.
         if let Some(challenge) = auth.challenge() {
-            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+            headers.append(header::WWW_AUTHENTICATE, challenge.clone());
         }
-        response.insert_header((header::CONTENT_TYPE, JSON_TYPE));
+        headers.append(header::CONTENT_TYPE, negotiate::JSON_TYPE);
         let body = serde_json::json!({ "error": {
             "code": 401, "title": "Unauthorized", "message": fault.message,
         }});
-        return response.body(body.to_string());
+        return body.to_string();
     }
-    response.insert_header((header::CONTENT_TYPE, FAULT_TYPE));
-    response.body(fault.body())
+    headers.append(header::CONTENT_TYPE, FAULT_TYPE);
+    fault.body()
 }
 
 /// `Cache-Status` as RFC 9211 has it.
-const fn cache_status(outcome: CacheOutcome) -> &'static str {
+fn cache_status(outcome: CacheOutcome) -> HeaderValue {
+    const fn value(text: &'static str) -> HeaderValue {
+        HeaderValue::from_static(text)
+    }
     match outcome {
-        CacheOutcome::Hit => "nova-image-proxy; hit",
-        CacheOutcome::Miss => "nova-image-proxy; fwd=miss",
-        CacheOutcome::Coalesced => "nova-image-proxy; fwd=miss; collapsed",
-        CacheOutcome::Stale => "nova-image-proxy; fwd=stale; detail=stale-if-error",
-        CacheOutcome::Bypass => "nova-image-proxy; fwd=bypass",
+        CacheOutcome::Hit => const { value("nova-image-proxy; hit") },
+        CacheOutcome::Miss => const { value("nova-image-proxy; fwd=miss") },
+        CacheOutcome::Coalesced => const { value("nova-image-proxy; fwd=miss; collapsed") },
+        CacheOutcome::Stale => {
+            const { value("nova-image-proxy; fwd=stale; detail=stale-if-error") }
+        }
+        CacheOutcome::Bypass => const { value("nova-image-proxy; fwd=bypass") },
     }
 }
 

@@ -6,7 +6,7 @@ use crate::keystone::Token;
 use crate::nova::microversion::Version;
 use crate::telemetry::access_log::Record;
 use crate::telemetry::metrics::{
-    CacheOutcome, Counted, InFlight, MethodLabel, RouteLabel, StatusLabel, VersionLabel,
+    CacheOutcome, Counted, MethodLabel, RouteLabel, StatusLabel, VersionLabel,
 };
 use crate::telemetry::spent::Spent;
 use actix_web::HttpRequest;
@@ -76,7 +76,6 @@ pub struct Watch<'r> {
     seen: Seen,
     started: Instant,
     status: Option<StatusCode>,
-    _in_flight: InFlight<'r>,
 }
 
 impl<'r> Watch<'r> {
@@ -84,7 +83,6 @@ impl<'r> Watch<'r> {
     #[must_use]
     pub fn begin(front: &'r Front, request: &'r HttpRequest, ids: &'r Ids) -> Self {
         Self {
-            _in_flight: front.metrics.begin(),
             front,
             request,
             ids,

@@ -3,6 +3,7 @@
 //! Pure. The rules are Nova's own: `OpenStack-API-Version: compute X` wins over
 //! `X-OpenStack-Nova-API-Version: X`, the last entry of a comma list wins, `latest` is the maximum.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -114,44 +115,47 @@ pub fn negotiate<'a>(
     legacy: impl Iterator<Item = &'a [u8]>,
     max: Version,
 ) -> Negotiation {
-    let Some(asked) = compute_entry(generic).or_else(|| last_entry(legacy)) else {
+    let (generic, legacy) = (entries(generic), entries(legacy));
+    let generic = generic.as_deref().and_then(compute_entry);
+    let Some(asked) = generic.or_else(|| legacy.as_deref().map(last_entry)) else {
         return Negotiation::Accepted(Version::MIN);
     };
     if asked == "latest" {
         return Negotiation::Accepted(max);
     }
     match asked.parse::<Version>() {
-        Err(Malformed) => Negotiation::Malformed(asked),
+        Err(Malformed) => Negotiation::Malformed(asked.to_owned()),
         Ok(version) if (Version::MIN..=max).contains(&version) => Negotiation::Accepted(version),
-        Ok(_) => Negotiation::OutOfRange(asked),
+        Ok(_) => Negotiation::OutOfRange(asked.to_owned()),
     }
 }
 
 /// The last entry that names compute and a version; an entry without a version is passed over.
-fn compute_entry<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    entries(values)?.rsplit(',').find_map(|entry| {
+fn compute_entry(entries: &str) -> Option<&str> {
+    entries.rsplit(',').find_map(|entry| {
         let (service, version) = entry.trim().split_once(char::is_whitespace)?;
         let version = version.trim();
-        (service.eq_ignore_ascii_case("compute") && !version.is_empty()).then(|| version.to_owned())
+        (service.eq_ignore_ascii_case("compute") && !version.is_empty()).then_some(version)
     })
 }
 
-fn last_entry<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    Some(
-        entries(values)?
-            .rsplit(',')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
-    )
+fn last_entry(entries: &str) -> &str {
+    entries.rsplit(',').next().unwrap_or_default().trim()
 }
 
 /// Repeated headers count as one list, in order. Bytes beyond ASCII are Latin-1, as in Nova.
-fn entries<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    let latin_1 = |value: &[u8]| value.iter().copied().map(char::from).collect::<String>();
+fn entries<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, str>> {
     let first = latin_1(values.next()?);
-    Some(values.fold(first, |all, value| all + "," + &latin_1(value)))
+    Some(values.fold(first, |all, value| {
+        Cow::Owned([&all, ",", &latin_1(value)].concat())
+    }))
+}
+
+fn latin_1(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+        Ok(_) | Err(_) => Cow::Owned(value.iter().copied().map(char::from).collect()),
+    }
 }
 
 #[cfg(test)]

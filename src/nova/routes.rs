@@ -171,18 +171,19 @@ pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
             Route::Outside
         };
     };
-    let segments: SmallVec<[&str; 8]> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let encoding = Encoding::of(path);
+    let segments = segments(path);
     let Some((&first, rest)) = segments.split_first() else {
         return Route::Versions;
     };
-    let api = match decode(first).as_ref() {
+    let api = match encoding.decode(first).as_ref() {
         "v2.1" => Api::V21,
         "v2" => Api::V2,
         _ if method == "OPTIONS" => return Route::Options,
-        _ => return Route::Choices(decode(&format!("/{}", segments.join("/"))).into_owned()),
+        _ => {
+            let path = format!("/{}", segments.join("/"));
+            return Route::Choices(encoding.decode(&path).into_owned());
+        }
     };
     if rest.is_empty() {
         return Route::Version(api);
@@ -190,7 +191,7 @@ pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
     if method == "OPTIONS" {
         return Route::Options;
     }
-    let (project, target) = below(method, rest, path.ends_with('/'));
+    let (project, target) = below(method, rest, path.ends_with('/'), encoding);
     Route::Mounted {
         api,
         project,
@@ -202,9 +203,12 @@ fn below<'p>(
     method: &str,
     segments: &[&'p str],
     trailing_slash: bool,
+    encoding: Encoding,
 ) -> (Option<Cow<'p, str>>, Target<'p>) {
     let (project, rest) = match segments.split_first() {
-        Some((&first, rest)) if is_project(first) => (Some(decode(first)), rest),
+        Some((&first, rest)) if is_project(&encoding.decode(first)) => {
+            (Some(encoding.decode(first)), rest)
+        }
         _ => (None, segments),
     };
     let target = match (rest.is_empty(), trailing_slash) {
@@ -212,21 +216,26 @@ fn below<'p>(
         (true, _) | (false, true) => Target::NotFound,
         (false, false) => TABLE
             .iter()
-            .find_map(|entry| entry.matches(method, rest))
+            .find_map(|entry| entry.matches(method, rest, encoding))
             .map_or(Target::NotFound, Target::Operation),
     };
     (project, target)
 }
 
-/// What Nova's routes take for a project id; anything else in that place is no route.
+/// What Nova's routes take for a project id, decoded; anything else in that place is no route.
 fn is_project(segment: &str) -> bool {
-    decode(segment)
+    segment
         .bytes()
         .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
 
 impl Entry {
-    fn matches<'p>(&self, method: &str, segments: &[&'p str]) -> Option<Operation<'p>> {
+    fn matches<'p>(
+        &self,
+        method: &str,
+        segments: &[&'p str],
+        encoding: Encoding,
+    ) -> Option<Operation<'p>> {
         if self.method != method || self.path.len() != segments.len() {
             return None;
         }
@@ -238,30 +247,61 @@ impl Entry {
         };
         for (pattern, &segment) in self.path.iter().zip(segments) {
             match pattern {
-                Is(literal) if decode(segment) == *literal => {}
+                Is(literal) if encoding.decode(segment) == *literal => {}
                 Is(_) => return None,
-                Id => operation.id = decode(segment),
-                Key => operation.key = decode_key(segment),
+                Id => operation.id = encoding.decode(segment),
+                Key => operation.key = encoding.decode_key(segment),
             }
         }
         Some(operation)
     }
 }
 
-fn decode(segment: &str) -> Cow<'_, str> {
-    if !segment.contains('%') {
-        return Cow::Borrowed(segment);
-    }
-    percent_decode_str(segment).decode_utf8_lossy()
+/// The parts of a path between its slashes, but for empty ones.
+fn segments(path: &str) -> SmallVec<[&str; 8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'/', path.as_bytes())
+        .chain([path.len()])
+        .filter_map(|end| {
+            let segment = path.get(start..end);
+            start = end + 1;
+            segment.filter(|segment| !segment.is_empty())
+        })
+        .collect()
 }
 
-/// Nova reads the bytes of a key in a path as Latin-1, so a key beyond ASCII is never found by its
-/// path, only by reading all metadata.
-fn decode_key(segment: &str) -> Cow<'_, str> {
-    if segment.is_ascii() && !segment.contains('%') {
-        return Cow::Borrowed(segment);
+/// Whether anything in a path has to be decoded, which is seldom: looked up once for all of it.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Plain,
+    Percent,
+}
+
+impl Encoding {
+    fn of(path: &str) -> Self {
+        match memchr::memchr(b'%', path.as_bytes()) {
+            Some(_) => Self::Percent,
+            None => Self::Plain,
+        }
     }
-    Cow::Owned(percent_decode_str(segment).map(char::from).collect())
+
+    fn decode(self, segment: &str) -> Cow<'_, str> {
+        match self {
+            Self::Plain => Cow::Borrowed(segment),
+            Self::Percent => percent_decode_str(segment).decode_utf8_lossy(),
+        }
+    }
+
+    /// Nova reads the bytes of a key in a path as Latin-1, so a key beyond ASCII is never found by
+    /// its path, only by reading all metadata.
+    fn decode_key(self, segment: &str) -> Cow<'_, str> {
+        match self {
+            Self::Plain if segment.is_ascii() => Cow::Borrowed(segment),
+            Self::Plain | Self::Percent => {
+                Cow::Owned(percent_decode_str(segment).map(char::from).collect())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -442,7 +482,7 @@ mod tests {
                 parse("DELETE", &path, "")
             {
                 prop_assert_eq!(operation.action, Action::DeleteImage);
-                prop_assert_eq!(operation.id, decode(&id));
+                prop_assert_eq!(operation.id, percent_decode_str(&id).decode_utf8_lossy());
             }
         }
     }

@@ -15,7 +15,7 @@ mod watched;
 
 pub use cache::CacheMetrics;
 pub use labels::{CacheOutcome, CallOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
-pub use requests::{Counted, InFlight, RequestMetrics};
+pub use requests::{Counted, RequestMetrics};
 pub use tokens::TokenMetrics;
 pub use upstream::{Call, UpstreamMetrics};
 pub use watched::Number;
@@ -175,7 +175,6 @@ mod tests {
         );
         assert_eq!(own("watched"), ["watched -5"]);
         assert_eq!(own("seen"), ["seen_total 7"]);
-        assert_eq!(own("requests_in_flight"), ["requests_in_flight 0"]);
         assert_eq!(own("build_info").len(), 1);
     }
 }

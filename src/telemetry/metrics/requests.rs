@@ -3,7 +3,6 @@
 use super::histogram::{Histogram, Snapshot};
 use super::labels::{CacheOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
 use super::shards::Shards;
-use super::watched::{Number, Watched};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -11,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const ROUTES: usize = RouteLabel::ALL.len();
@@ -49,7 +48,6 @@ pub struct RequestMetrics {
 /// What one thread has counted: tables by the numbers of the labels.
 #[derive(Debug)]
 struct Shard {
-    in_flight: AtomicI64,
     answered: Box<[AtomicU64]>,
     took: Box<[Histogram]>,
 }
@@ -59,7 +57,6 @@ impl Default for Shard {
         let counters = ROUTES * METHODS * STATUSES * VERSIONS;
         let histograms = ROUTES * METHODS * CACHE;
         Self {
-            in_flight: AtomicI64::new(0),
             answered: (0..counters).map(|_| AtomicU64::new(0)).collect(),
             took: (0..histograms).map(|_| Histogram::default()).collect(),
         }
@@ -82,16 +79,6 @@ fn took_at(route: RouteLabel, method: MethodLabel, cache: Option<CacheOutcome>) 
 }
 
 impl RequestMetrics {
-    /// A request has begun; it is in flight until what this gives is dropped, on the same thread.
-    #[must_use]
-    pub fn begin(&self) -> InFlight<'_> {
-        let gauge = self.shards.mine().map(|shard| &shard.in_flight);
-        if let Some(gauge) = gauge {
-            gauge.fetch_add(1, Relaxed);
-        }
-        InFlight(gauge)
-    }
-
     /// Counts a request that is over.
     pub fn count(&self, request: Counted) {
         let Some(shard) = self.shards.mine() else {
@@ -116,38 +103,13 @@ impl RequestMetrics {
         }
     }
 
-    /// Requests that are being answered now.
-    #[must_use]
-    pub fn in_flight(&self) -> i64 {
-        let shards = self.shards.iter();
-        shards.map(|shard| shard.in_flight.load(Relaxed)).sum()
-    }
-
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Requests(Arc::clone(&self.shards))));
-        let requests = self.clone();
-        registry.register_collector(Box::new(Watched {
-            name: "requests_in_flight",
-            help: "Requests being answered now",
-            read: move || Number::Gauge(requests.in_flight()),
-        }));
         registry.register(
             "requests_rejected",
             "Requests and connections turned away because there were too many",
             self.rejected.clone(),
         );
-    }
-}
-
-/// A request that is being answered.
-#[derive(Debug)]
-pub struct InFlight<'m>(Option<&'m AtomicI64>);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if let Some(gauge) = self.0 {
-            gauge.fetch_sub(1, Relaxed);
-        }
     }
 }
 
@@ -253,23 +215,5 @@ mod tests {
         assert_eq!(places.len(), every_duration().count());
         assert_eq!(places.len(), Shard::default().took.len());
         assert_eq!(places.iter().max(), Some(&(places.len() - 1)));
-    }
-
-    #[test]
-    fn requests_are_in_flight_until_they_are_dropped_and_threads_add_up() {
-        let metrics = RequestMetrics::default();
-        let mine = metrics.begin();
-        std::thread::scope(|scope| {
-            for _ in 0..20 {
-                scope.spawn(|| drop(metrics.begin()));
-            }
-            scope.spawn(|| {
-                let _theirs = metrics.begin();
-                assert!(metrics.in_flight() >= 2);
-            });
-        });
-        assert_eq!(metrics.in_flight(), 1);
-        drop(mine);
-        assert_eq!(metrics.in_flight(), 0);
     }
 }
