@@ -1,6 +1,6 @@
 //! What happens to the images meanwhile, and what everybody sees afterwards.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::REQUESTS_PER_CHANGE;
 use super::callers::{Caller, Callers};
 use super::chance::Chance;
-use super::history::{Change, History, Image, Made, View};
+use super::history::{Change, History, Image, Made, Moment, View};
 use crate::gateway::Gateway;
 use crate::raw::{Answer, call};
 
@@ -172,13 +172,24 @@ impl<'a> Changer<'a> {
             (answer, Instant::now())
         };
         assert_eq!(answer.status, 204, "{}", answer.text());
+        let halfway = self.halfway(image);
         self.alive.retain(|each| each != image);
-        self.record(
-            image,
-            format!("{} removed it", owner.name()),
-            through_gateway,
-            answered,
-        );
+        let now = self.look(image);
+        let what = format!("{} removed it", owner.name());
+        self.end(image, what, through_gateway, answered, vec![halfway, now]);
+    }
+
+    /// Glance removes an image in two steps, and with the first only its properties: it is there
+    /// without them until the second, for whoever may see it.
+    fn halfway(&self, image: &str) -> Moment {
+        let mut moment = self.moment();
+        for view in &mut moment.views {
+            let listed = view.list.iter_mut().filter(|each| each.id == image);
+            for image in listed.chain(view.shown.get_mut(image)) {
+                (image.mark, image.updated) = (None, None);
+            }
+        }
+        moment
     }
 
     fn through_the_gateway(
@@ -200,8 +211,14 @@ impl<'a> Changer<'a> {
         (answer, Instant::now())
     }
 
-    /// Asks Glance what everybody sees now, and adds that to the history.
+    /// Adds what everybody sees now to the history.
     fn record(&mut self, image: &str, what: String, through_gateway: bool, answered: Instant) {
+        let now = self.look(image);
+        self.end(image, what, through_gateway, answered, vec![now]);
+    }
+
+    /// Asks Glance what everybody sees now.
+    fn look(&mut self, image: &str) -> Moment {
         for caller in self.callers.all() {
             let list = self
                 .callers
@@ -229,16 +246,31 @@ impl<'a> Changer<'a> {
                 _ => panic!("{} {}", shown.status, shown.text()),
             }
         }
+        self.moment()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            views: self.views.clone(),
+            alive: self.alive.iter().cloned().collect(),
+        }
+    }
+
+    fn end(
+        &mut self,
+        image: &str,
+        what: String,
+        through_gateway: bool,
+        answered: Instant,
+        moments: Vec<Moment>,
+    ) {
         self.changes += 1;
         let change = Change {
             image: image.to_owned(),
             what,
             through_gateway,
         };
-        let alive: HashSet<_> = self.alive.iter().cloned().collect();
-        let images = Arc::clone(&self.images);
-        self.history
-            .end(change, answered, self.views.clone(), images, alive);
+        self.history.end(&change, answered, &self.images, moments);
     }
 }
 
@@ -253,7 +285,7 @@ fn read(record: &Value, images: &[Made]) -> Image {
             .map_or(0, |at| at + 1),
         id,
         name: text("name"),
-        updated: text("updated_at").unwrap(),
+        updated: text("updated_at"),
         mark: text("wall"),
     }
 }

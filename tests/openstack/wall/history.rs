@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 const KEPT: Duration = Duration::from_secs(120);
 
 /// What of an image is compared. `mark` is its property `wall`, which no other image ever has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Image {
     pub id: String,
     pub name: Option<String>,
-    pub updated: String,
+    /// Of one that is being removed nobody knows.
+    pub updated: Option<String>,
     pub mark: Option<String>,
     /// Its place in the order of creation; 0 for those that were there before.
     pub rank: usize,
@@ -43,7 +44,14 @@ pub struct Change {
     pub through_gateway: bool,
 }
 
-/// The time between two changes.
+/// What everybody sees at one moment, and which of the test's own images there are.
+#[derive(Debug)]
+pub struct Moment {
+    pub views: Vec<View>,
+    pub alive: HashSet<String>,
+}
+
+/// The time between two changes, or between two steps of one.
 #[derive(Debug)]
 pub struct State {
     number: usize,
@@ -51,10 +59,9 @@ pub struct State {
     /// When the change that began it was sent, and when that was answered.
     sent: Instant,
     answered: Instant,
-    views: Vec<View>,
+    moment: Moment,
     /// The test's own images, those gone too, in the order of creation.
     images: Arc<Vec<Made>>,
-    alive: HashSet<String>,
 }
 
 pub type Epoch = Arc<State>;
@@ -65,7 +72,7 @@ impl State {
     }
 
     pub fn view(&self, caller: usize) -> &View {
-        &self.views[caller]
+        &self.moment.views[caller]
     }
 
     pub fn images(&self) -> &[Made] {
@@ -73,7 +80,7 @@ impl State {
     }
 
     pub fn holds(&self, image: &str) -> bool {
-        self.alive.contains(image)
+        self.moment.alive.contains(image)
     }
 }
 
@@ -97,18 +104,16 @@ impl History {
         past.under_way = Some(Instant::now());
     }
 
-    /// What everybody sees after the change begun last, which was answered at `answered`.
+    /// The moments that the change begun last, which was answered at `answered`, led to.
     pub fn end(
         &self,
-        change: Change,
+        change: &Change,
         answered: Instant,
-        views: Vec<View>,
-        images: Arc<Vec<Made>>,
-        alive: HashSet<String>,
+        images: &Arc<Vec<Made>>,
+        moments: Vec<Moment>,
     ) {
         let mut past = self.past.lock().unwrap();
         let sent = past.under_way.take().unwrap();
-        let number = past.states.back().map_or(0, |last| last.number + 1);
         while past
             .states
             .get(1)
@@ -116,15 +121,17 @@ impl History {
         {
             past.states.pop_front();
         }
-        past.states.push_back(Arc::new(State {
-            number,
-            change,
-            sent,
-            answered,
-            views,
-            images,
-            alive,
-        }));
+        for moment in moments {
+            let number = past.states.back().map_or(0, |last| last.number + 1);
+            past.states.push_back(Arc::new(State {
+                number,
+                change: change.clone(),
+                sent,
+                answered,
+                moment,
+                images: Arc::clone(images),
+            }));
+        }
         self.changed.notify_all();
     }
 

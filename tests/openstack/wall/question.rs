@@ -9,6 +9,8 @@ use super::history::{Epoch, Image};
 use crate::raw::{self, Answer, Request};
 
 const NOT_FOUND: &str = "Image not found.";
+/// An image without the property.
+const NO_ITEM: &str = "The resource could not be found.";
 
 /// One request.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ enum Part {
 }
 
 /// An answer, as far as it is compared.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Seen {
     /// Ids and names.
     Names(Vec<(String, Option<String>)>),
@@ -61,12 +63,21 @@ pub enum Seen {
     Status(u16),
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Details {
     id: String,
     name: Option<String>,
-    updated: String,
+    updated: Option<String>,
     mark: Option<String>,
+}
+
+/// A time that nobody knows may be any.
+impl PartialEq for Details {
+    fn eq(&self, other: &Self) -> bool {
+        let known = |details: &Self| details.updated.is_some();
+        (&self.id, &self.name, &self.mark) == (&other.id, &other.name, &other.mark)
+            && (!known(self) || !known(other) || self.updated == other.updated)
+    }
 }
 
 impl Details {
@@ -85,7 +96,7 @@ impl Details {
         Self {
             id: text(&view["id"]).unwrap(),
             name: text(&view["name"]),
-            updated: text(&view["updated"]).unwrap(),
+            updated: text(&view["updated"]),
             mark: text(&view["metadata"]["wall"]),
         }
     }
@@ -243,10 +254,13 @@ impl Question {
                 .shown
                 .get(id)
                 .map_or_else(not_found, |image| Seen::Image(Details::of(image))),
-            Ask::Metadata(id) | Ask::MetadataItem(id) => view
-                .shown
-                .get(id)
-                .map_or_else(not_found, |image| Seen::Mark(image.mark.clone())),
+            Ask::Metadata(id) | Ask::MetadataItem(id) => {
+                match (view.shown.get(id).map(|image| &image.mark), &self.ask) {
+                    (None, _) => not_found(),
+                    (Some(None), Ask::MetadataItem(_)) => Seen::Fault(404, NO_ITEM.to_owned()),
+                    (Some(mark), _) => Seen::Mark(mark.clone()),
+                }
+            }
             Ask::ForeignWrite(id) if view.shown.contains_key(id) => {
                 Seen::Fault(403, format!("Not authorized for image {id}."))
             }
