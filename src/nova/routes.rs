@@ -224,9 +224,10 @@ fn below<'p>(
 
 /// What Nova's routes take for a project id, decoded; anything else in that place is no route.
 fn is_project(segment: &str) -> bool {
-    segment
-        .bytes()
-        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+    // All bytes in any case: many at a time is faster than stopping at the first.
+    segment.bytes().fold(true, |fits, b| {
+        fits & matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-')
+    })
 }
 
 impl Entry {

@@ -1,6 +1,6 @@
 //! The line for each request.
 
-use super::line::Line;
+use super::line::{Line, name};
 use super::metrics::{CacheOutcome, RouteLabel};
 use super::sink::Sink;
 use crate::config::LogFormat;
@@ -77,35 +77,38 @@ impl AccessLog {
 
 fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, record: &Record<'_>) {
     let mut line = Line::new(out, format, at, "INFO", "access");
-    line.word("request_id", record.request_id);
+    line.word(name!("request_id"), record.request_id);
     if let Some(id) = record.global_id {
-        line.word("global_id", id);
+        line.word(name!("global_id"), id);
     }
     if let Some(client) = record.client {
-        line.word("client", client);
+        line.plain(name!("client"), client);
     }
     if let Some(project) = record.project {
-        line.text("project", project.as_bytes(), MOST_ID);
+        line.text(name!("project"), project.as_bytes(), MOST_ID);
     }
     if let Some(user) = record.user {
-        line.text("user", user.as_bytes(), MOST_ID);
+        line.text(name!("user"), user.as_bytes(), MOST_ID);
     }
-    line.text("method", record.method.as_bytes(), MOST_METHOD);
-    line.text("route", record.route.as_str().as_bytes(), MOST_PATH);
-    line.text("path", record.path.as_bytes(), MOST_PATH);
+    line.text(name!("method"), record.method.as_bytes(), MOST_METHOD);
+    line.text(name!("route"), record.route.as_str().as_bytes(), MOST_PATH);
+    line.text(name!("path"), record.path.as_bytes(), MOST_PATH);
     if let Some(status) = record.status {
-        line.number("status", status.into());
+        line.number(name!("status"), status.into());
     }
-    if let Some((major, minor)) = record.version {
-        line.word("version", format_args!("{major}.{minor}"));
+    if let Some(version) = record.version {
+        line.version(name!("version"), version);
     }
     if let Some(cache) = record.cache {
-        line.word("cache", cache.as_str());
+        line.word(name!("cache"), cache.as_str());
     }
-    line.number("upstream_microseconds", microseconds(record.upstream));
-    line.number("microseconds", microseconds(record.took));
+    line.number(
+        name!("upstream_microseconds"),
+        microseconds(record.upstream),
+    );
+    line.number(name!("microseconds"), microseconds(record.took));
     if let Some(agent) = record.user_agent {
-        line.text("user_agent", agent, MOST_AGENT);
+        line.text(name!("user_agent"), agent, MOST_AGENT);
     }
     line.end();
 }

@@ -10,6 +10,24 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::SystemTime;
 
+/// The name of a value as it stands in a line of either format; see [`name!`].
+#[derive(Debug, Clone, Copy)]
+pub struct Name {
+    pub(super) text: &'static str,
+    pub(super) json: &'static str,
+}
+
+/// The [`Name`] of these letters.
+macro_rules! name {
+    ($name:literal) => {
+        $crate::telemetry::line::Name {
+            text: concat!(" ", $name, "="),
+            json: concat!(",\"", $name, "\":"),
+        }
+    };
+}
+pub(super) use name;
+
 /// The line is written to the end of a buffer; [`Line::end`] completes it.
 #[derive(Debug)]
 pub struct Line<'b> {
@@ -30,92 +48,116 @@ impl<'b> Line<'b> {
         match format {
             LogFormat::Text => {
                 timestamp::write(line.out, at);
-                line.put(format_args!(" {level:>5} {target}:"));
+                let indent = "      ".get(level.len()..).unwrap_or(" ");
+                line.put_all(&[indent, level, " ", target, ":"]);
             }
             LogFormat::Json => {
-                line.out.extend_from_slice(b"{\"timestamp\":\"");
+                line.put("{\"timestamp\":\"");
                 timestamp::write(line.out, at);
-                line.put(format_args!(
-                    "\",\"level\":\"{level}\",\"target\":\"{target}\""
-                ));
+                line.put_all(&["\",\"level\":\"", level, "\",\"target\":\"", target, "\""]);
             }
         }
         line
     }
 
     /// A number.
-    pub fn number(&mut self, name: &str, value: u64) {
+    pub fn number(&mut self, name: Name, value: u64) {
         self.name(name);
-        self.put(value);
+        self.put(itoa::Buffer::new().format(value));
     }
 
-    /// A value that consists of plain characters, whoever sent it: an id, an address, one of our words.
-    pub fn word(&mut self, name: &str, value: impl Display) {
+    /// A microversion.
+    pub fn version(&mut self, name: Name, (major, minor): (u64, u64)) {
         self.name(name);
-        match self.format {
-            LogFormat::Text => self.put(value),
-            LogFormat::Json => self.put(format_args!("\"{value}\"")),
-        }
+        self.mark();
+        self.put(itoa::Buffer::new().format(major));
+        self.put(".");
+        self.put(itoa::Buffer::new().format(minor));
+        self.mark();
+    }
+
+    /// A value that consists of plain characters, whoever sent it: an id, one of our words.
+    pub fn word(&mut self, name: Name, value: &str) {
+        self.name(name);
+        self.mark();
+        self.put(value);
+        self.mark();
+    }
+
+    /// A value that is written in plain characters, such as an address.
+    pub fn plain(&mut self, name: Name, value: impl Display) {
+        self.name(name);
+        self.mark();
+        // Writing to memory cannot fail.
+        let _ = write!(self.out, "{value}");
+        self.mark();
     }
 
     /// Any value. Bytes beyond ASCII are shown as Latin-1, and those beyond `most` are cut off.
-    pub fn text(&mut self, name: &str, value: &[u8], most: usize) {
+    pub fn text(&mut self, name: Name, value: &[u8], most: usize) {
         self.name(name);
         self.out.push(b'"');
         escape(self.out, value.get(..most).unwrap_or(value));
         if value.len() > most {
             // An ellipsis.
-            self.out.extend_from_slice(b"\\u2026");
+            self.put("\\u2026");
         }
         self.out.push(b'"');
     }
 
     /// Ends the line.
-    pub fn end(self) {
+    pub fn end(mut self) {
         match self.format {
-            LogFormat::Text => self.out.push(b'\n'),
-            LogFormat::Json => self.out.extend_from_slice(b"}\n"),
+            LogFormat::Text => self.put("\n"),
+            LogFormat::Json => self.put("}\n"),
         }
     }
 
-    fn name(&mut self, name: &str) {
+    fn name(&mut self, name: Name) {
         match self.format {
-            LogFormat::Text => {
-                self.out.push(b' ');
-                self.out.extend_from_slice(name.as_bytes());
-                self.out.push(b'=');
-            }
-            LogFormat::Json => {
-                self.out.extend_from_slice(b",\"");
-                self.out.extend_from_slice(name.as_bytes());
-                self.out.extend_from_slice(b"\":");
-            }
+            LogFormat::Text => self.put(name.text),
+            LogFormat::Json => self.put(name.json),
         }
     }
 
-    fn put(&mut self, value: impl Display) {
-        // Writing to memory cannot fail.
-        let _ = write!(self.out, "{value}");
+    /// Before and after a value that is no number: JSON has nothing else without quotes.
+    fn mark(&mut self) {
+        match self.format {
+            LogFormat::Text => {}
+            LogFormat::Json => self.out.push(b'"'),
+        }
+    }
+
+    fn put(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn put_all(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.put(part);
+        }
     }
 }
 
+fn is_plain(byte: u8) -> bool {
+    // No branches, so that it can be asked of many bytes at a time.
+    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
+}
+
 fn escape(out: &mut Vec<u8>, value: &[u8]) {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    let mut rest = value;
-    while !rest.is_empty() {
-        let plain = rest.iter().position(|byte| !is_plain(byte));
-        let (run, odd) = rest.split_at(plain.unwrap_or(rest.len()));
-        out.extend_from_slice(run);
-        let Some((byte, after)) = odd.split_first() else {
-            return;
-        };
+    // Nearly every value is, as a whole.
+    if value.iter().fold(true, |all, byte| all & is_plain(*byte)) {
+        out.extend_from_slice(value);
+        return;
+    }
+    for &byte in value {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
+            _ if is_plain(byte) => out.push(byte),
             // Writing to memory cannot fail.
             _ => drop(write!(out, "\\u{byte:04x}")),
         }
-        rest = after;
     }
 }
 
@@ -129,10 +171,10 @@ mod tests {
         let at = UNIX_EPOCH + Duration::from_micros(1_795_000_000_000_042);
         let mut out = Vec::new();
         let mut line = Line::new(&mut out, format, at, "INFO", "test");
-        line.number("n", 5);
-        line.word("id", "req-1");
-        line.text("value", value, 40);
-        line.word("last", "x");
+        line.number(name!("n"), 5);
+        line.word(name!("id"), "req-1");
+        line.text(name!("value"), value, 40);
+        line.word(name!("last"), "x");
         line.end();
         String::from_utf8(out).unwrap()
     }

@@ -1,6 +1,6 @@
 //! The log, on standard error.
 
-use super::line::Line;
+use super::line::{Line, name};
 use super::sink::{Flush, Sink};
 use crate::config::{Log, LogFormat};
 use std::io;
@@ -50,11 +50,11 @@ pub fn notice(format: LogFormat, lost: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut line = Line::new(&mut out, format, SystemTime::now(), "WARN", "log");
     line.text(
-        "message",
+        name!("message"),
         b"lines were lost: they came faster than they were read",
         100,
     );
-    line.number("lines", lost);
+    line.number(name!("lines"), lost);
     line.end();
     out
 }

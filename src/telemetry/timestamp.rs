@@ -2,27 +2,31 @@
 
 use chrono::{DateTime, Utc};
 use std::cell::RefCell;
-use std::io::Write;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 thread_local! {
     /// The last second that was written, with its text: calendars are dear, and thousands of lines
     /// share a second.
-    static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-/// Writes `2026-01-02T03:04:05.000006Z`.
+/// Writes `2026-01-02T03:04:05.000006Z`. Times before 1970 are written as its beginning.
 pub fn write(out: &mut Vec<u8>, at: SystemTime) {
-    let at = DateTime::<Utc>::from(at);
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     SECOND.with_borrow_mut(|(second, text)| {
-        if *second != at.timestamp() {
-            *second = at.timestamp();
+        if *second != since.as_secs() {
+            *second = since.as_secs();
+            let at = DateTime::<Utc>::from(UNIX_EPOCH + since);
             *text = at.format("%Y-%m-%dT%H:%M:%S").to_string();
         }
         out.extend_from_slice(text.as_bytes());
     });
-    // Writing to memory cannot fail.
-    let _ = write!(out, ".{:06}Z", at.timestamp_subsec_micros() % 1_000_000);
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(since.subsec_micros()).as_bytes();
+    out.push(b'.');
+    out.extend_from_slice(b"000000".get(digits.len()..).unwrap_or_default());
+    out.extend_from_slice(digits);
+    out.push(b'Z');
 }
 
 #[cfg(test)]
