@@ -139,8 +139,11 @@ impl<'b> Line<'b> {
     }
 }
 
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without branches it is asked of many bytes at a time"
+)]
 fn is_plain(byte: u8) -> bool {
-    // No branches, so that it can be asked of many bytes at a time.
     (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
 }
 
