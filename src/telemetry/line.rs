@@ -141,6 +141,7 @@ impl<'b> Line<'b> {
 
 #[expect(
     clippy::needless_bitwise_bool,
+    clippy::manual_range_contains,
     reason = "without branches it is asked of many bytes at a time"
 )]
 fn is_plain(byte: u8) -> bool {
