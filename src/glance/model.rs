@@ -88,9 +88,13 @@ impl<'j> Image<'j> {
 pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text<'_>>(raw.get())
-        .ok()
-        .map(|text| text.0)
+    let quoted = raw.get();
+    let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    let text: Option<Text<'_>> = serde_json::from_str(quoted).ok();
+    text.map(|text| text.0)
 }
 
 /// The text of a scalar as Python's `str` would give it; a string without its quotes.
@@ -257,6 +261,7 @@ impl<'de> Deserialize<'de> for Images<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn base_properties_are_told_from_additional_ones() {
@@ -304,6 +309,16 @@ mod tests {
             "<html>",
         ] {
             assert!(ImagePage::parse(liar.as_bytes()).is_err(), "{liar}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_what_json_says_it_is(json in r#""([^"\\]|\\["\\nu/]|\\u[0-9a-fd]{4})*"|[0-9]+|null|\{\}"#) {
+            if let Ok(raw) = serde_json::from_str::<&RawValue>(&json) {
+                let expected: Option<String> = serde_json::from_str(&json).ok();
+                prop_assert_eq!(text(raw).map(Cow::into_owned), expected);
+            }
         }
     }
 }

@@ -55,10 +55,11 @@ impl Ids {
         http::HeaderValue::from_str(id).unwrap_or_else(|_| http::HeaderValue::from_static(PREFIX))
     }
 
-    /// A span that puts the ids on every line logged for this request.
+    /// A span that puts the ids on every line logged for this request at level `debug`: what is
+    /// logged above of a request is logged with its ids, and a span for each would be dear.
     #[must_use]
     pub fn span(&self) -> tracing::Span {
-        tracing::info_span!("request", request_id = %self.local(), global_id = self.global())
+        tracing::debug_span!("request", request_id = %self.local(), global_id = self.global())
     }
 }
 

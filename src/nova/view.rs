@@ -253,13 +253,24 @@ fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
         out.extend_from_slice(b"null");
         return;
     };
-    match text(raw).as_deref().and_then(utc) {
+    let text = text(raw);
+    match text.as_deref().filter(|text| !is_final(text)).and_then(utc) {
         Some(date) => {
             let shown = date.format("%Y-%m-%dT%H:%M:%SZ").to_string();
             write_string(out, &shown);
         }
         None => out.extend_from_slice(raw.get().as_bytes()),
     }
+}
+
+/// Whether a date, if it is one, has the form it is shown in already, as Glance's own have.
+fn is_final(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00Z";
+    text.len() == FORM.len()
+        && text.bytes().zip(FORM).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            _ => byte == *form,
+        })
 }
 
 /// A date of Glance's.

@@ -125,6 +125,8 @@ fn disk_config_is_read_as_a_boolean(#[case] property: &str, #[case] config: &str
 #[case("2024-01-02T03:04:05.678Z", "2024-01-02T03:04:05Z")]
 #[case("2024-01-02T03:04:05+02:00", "2024-01-02T01:04:05Z")]
 #[case("2024-01-02T03:04:05", "2024-01-02T03:04:05Z")]
+#[case("2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z")]
+#[case("2024-13-02T03:04:61Z", "2024-13-02T03:04:61Z")]
 #[case("yesterday", "yesterday")]
 fn dates_are_utc_to_the_second(#[case] glance: &str, #[case] date: &str) {
     assert_eq!(shown(&json!({"created_at": glance}))["created"], date);
