@@ -274,4 +274,17 @@ mod tests {
         }
         assert_eq!(client_token(request.to_http_request().headers()), token);
     }
+
+    #[test]
+    fn no_token_holds_more_than_visible_ascii() {
+        for byte in 0..=u8::MAX {
+            let Ok(value) = HeaderValue::from_bytes(&[b't', byte]) else {
+                continue;
+            };
+            let request = TestRequest::default().insert_header((AUTH_TOKEN, value));
+            let token = request.to_http_request();
+            let token = client_token(token.headers()).is_some();
+            assert_eq!(token, matches!(byte, b' '..=b'~'), "{byte}");
+        }
+    }
 }

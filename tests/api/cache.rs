@@ -351,6 +351,27 @@ async fn without_keystone_a_token_has_its_own_answers_until_glance_refuses_it() 
 }
 
 #[tokio::test]
+async fn keystone_is_asked_again_about_a_token_that_glance_refuses() {
+    let (glance, server) = OneImage::start().await;
+    let keystone = crate::telemetry::keystone().await;
+    let url = keystone.url();
+    let settings = [("AUTH__MODE", "keystone"), ("KEYSTONE__URL", url.as_str())];
+    let gateway = gateway(&server, &settings);
+    let mut client = Connection::to(gateway.base());
+    let mut ask = |path: &str| {
+        client.send("GET", path, &[("X-Auth-Token", "a-token")], "");
+        client.receive().status
+    };
+    assert_eq!((ask(SHOW), ask(LIST)), (200, 200));
+    assert_eq!(keystone.validations().await, 1);
+    glance.set(|state| state.refuse_with = Some(401));
+    assert_eq!(ask(ITEM), 401);
+    glance.set(|state| state.refuse_with = None);
+    assert_eq!(ask(ITEM), 200);
+    assert_eq!(keystone.validations().await, 2);
+}
+
+#[tokio::test]
 async fn errors_are_not_kept() {
     let (glance, server) = OneImage::start().await;
     let gateway = gateway(&server, &[]);
