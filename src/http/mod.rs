@@ -15,7 +15,7 @@
 //! | content type, body | `body.rs` | 415, 413, 400 |
 //! | project in the path | `auth.rs` | 400 |
 //! | gate of the route | [`crate::nova::routes`] | 404 |
-//! | the operation | [`crate::nova::service`] | its own |
+//! | the operation | `operation.rs`, [`crate::nova::service`] | its own |
 //! | headers, fault bodies | `response.rs` | |
 //!
 //! The order is Nova's, and clients can tell: an unknown path without a token is a 401.
@@ -27,37 +27,33 @@ mod failure;
 pub mod gate;
 mod labels;
 mod negotiate;
+mod operation;
 mod origin;
 mod page;
 mod request_id;
 mod response;
 mod watch;
 
-use crate::cache::{Fetched, Question};
 use crate::config;
-use crate::glance::{Caller, GlanceError};
-use crate::nova::json::Json;
-use crate::nova::links::{self, LinkBase};
+use crate::nova::links;
 use crate::nova::microversion::{self, Negotiation, Version};
-use crate::nova::question::Asked;
-use crate::nova::routes::{self, Action, Api, Operation, Route, Target};
-use crate::nova::{self, Answer, ApiError, Request, Service, versions};
+use crate::nova::routes::{self, Api, Route, Target};
+use crate::nova::{self, ApiError, Service, versions};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{CacheOutcome, RequestMetrics, VersionLabel};
+use crate::telemetry::metrics::{RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
 use actix_web::http::header::HeaderName;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use auth::{Authenticator, Knock, Session};
+use auth::{Authenticator, Knock};
 use connection::Connection;
-use futures_util::FutureExt as _;
 use gate::Gate;
+use operation::Work;
 use request_id::Ids;
 use response::{API_VERSION, Heads, NOVA_API_VERSION, Outcome};
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
+use tokio::time::Instant;
 use watch::{Seen, Watch};
 
 /// Everything a request needs; shared by all workers.
@@ -128,29 +124,20 @@ impl Front {
         }
         let path = request.uri().path();
         let max = self.service.max_microversion();
-        let root = || self.root_of(request);
         let route = routes::parse(request.method().as_str(), path, &self.server.path_prefix);
         seen.route(labels::route(&route));
         match route {
             Route::Options => Outcome::empty(Heads::None),
             Route::Outside => Outcome::page(Heads::None),
             Route::Version(api) => self.version(request, api, seen),
-            Route::Versions | Route::Choices(_)
-                if negotiate::version(request.headers()).is_some() =>
-            {
-                let api = negotiate::version(request.headers()).unwrap_or(Api::V21);
-                self.version(request, api, seen)
-            }
-            Route::Versions => document(
-                request,
-                StatusCode::OK,
-                versions::all(&root(), max),
-                Heads::None,
-            ),
-            Route::Choices(path) => {
-                let body = versions::choices(&root(), &path, max);
+            Route::Versions => self.unless_asked(request, seen, || {
+                let body = versions::all(&self.root_of(request), max);
+                document(request, StatusCode::OK, body, Heads::None)
+            }),
+            Route::Choices(path) => self.unless_asked(request, seen, || {
+                let body = versions::choices(&self.root_of(request), &path, max);
                 document(request, StatusCode::MULTIPLE_CHOICES, body, Heads::None)
-            }
+            }),
             Route::Mounted {
                 api,
                 project,
@@ -226,130 +213,17 @@ impl Front {
         }
     }
 
-    async fn operate(
+    /// The document of the version that the media type asks for, or else another one.
+    fn unless_asked(
         &self,
-        work: Work<'_>,
-        api: Api,
-        project: Option<&str>,
-        operation: Operation<'_>,
-    ) -> Result<(Answer, Option<CacheOutcome>), ApiError> {
-        body::check_content_type(work.request)?;
-        let body = match operation.action {
-            Action::CreateMetadata | Action::ReplaceMetadata | Action::UpdateMetadataItem => {
-                let body = body::read(work.request, work.payload, self.server.max_body);
-                let body = body::in_time(body, self.server.body_timeout);
-                nova::body::parse(&in_time(work.hours.deadline, body).await?)?
-            }
-            Action::ListImages
-            | Action::DetailImages
-            | Action::ShowImage
-            | Action::DeleteImage
-            | Action::ListMetadata
-            | Action::ShowMetadataItem
-            | Action::DeleteMetadataItem => Json::Null,
-        };
-        work.session.check_project(project)?;
-        if !operation.served.serves(work.version) {
-            return Err(ApiError::Gone);
+        request: &HttpRequest,
+        seen: &Seen,
+        otherwise: impl FnOnce() -> Outcome,
+    ) -> Outcome {
+        match negotiate::version(request.headers()) {
+            Some(api) => self.version(request, api, seen),
+            None => otherwise(),
         }
-        let endpoint = work.session.endpoint()?;
-        let (scheme, host) = origin::of(work.request, &self.server);
-        let query = work.request.uri().query().unwrap_or_default();
-        let question = self.question(
-            &work.session,
-            Asked {
-                action: operation.action,
-                id: &operation.id,
-                key: &operation.key,
-                query,
-                api,
-                project,
-                scheme,
-                host: &host,
-                endpoint: &endpoint,
-            },
-        )?;
-        if let Some(question) = &question
-            && let Some(body) = self.service.answers.find(question, work.hours.started)
-        {
-            return Ok((Answer::chunks(body), Some(CacheOutcome::Hit)));
-        }
-        let root = self.root(scheme, &host);
-        let glance = links::glance_root(&self.service.settings, endpoint.as_str());
-        let read = operation.action.is_read();
-        let request = Request {
-            action: operation.action,
-            api,
-            body,
-            id: operation.id.into_owned(),
-            key: operation.key.into_owned(),
-            query: query.to_owned(),
-            links: LinkBase::new(&root, api, project, &glance),
-            caller: Caller {
-                endpoint: endpoint.into_owned(),
-                token: work.session.token_header(),
-                request_id: work.ids.upstream(),
-                deadline: work.hours.deadline,
-                spent: work.seen.spent().clone(),
-            },
-        };
-        let answer = self.perform(request, question, work.ids);
-        let answer = in_time(work.hours.deadline, answer).await;
-        if matches!(
-            answer,
-            Err(ApiError::Glance {
-                error: GlanceError::Unauthorized,
-                ..
-            })
-        ) {
-            work.session.refused_by_glance(&self.auth);
-            if let Some(scope) = work.session.scope(&self.auth) {
-                self.service.answers.refuse(&scope);
-            }
-        }
-        let shown = self.cached && read;
-        answer.map(|(answer, outcome)| (answer, shown.then_some(outcome)))
-    }
-
-    /// What the cache is asked, where it is on and the request is one for it.
-    fn question(
-        &self,
-        session: &Session<'_>,
-        asked: Asked<'_>,
-    ) -> Result<Option<Question>, ApiError> {
-        let scope = self.cached.then(|| session.scope(&self.auth)).flatten();
-        scope.map_or(Ok(None), |scope| asked.question(scope))
-    }
-
-    /// Has the request answered on the upstream runtime, by way of the cache where there is a
-    /// `question` for it.
-    async fn perform(
-        &self,
-        request: Request,
-        question: Option<Question>,
-        ids: &Ids,
-    ) -> Result<(Answer, CacheOutcome), ApiError> {
-        let service = Arc::clone(&self.service);
-        let task = async move { service.answer(request).await };
-        let task = task.instrument(ids.span()).boxed();
-        let Some(question) = question else {
-            let answer = self.spawner.run(task).await;
-            return Ok((
-                answer.unwrap_or(Err(ApiError::Internal))?,
-                CacheOutcome::Bypass,
-            ));
-        };
-        let fetch = async move {
-            task.await.map(|answer| Fetched {
-                body: answer.body,
-                transitional: answer.transitional,
-            })
-        }
-        .boxed();
-        let answers = &self.service.answers;
-        let given = answers.fetch(question, &self.spawner, fetch).await;
-        let given = given.unwrap_or(Err(ApiError::Internal))?;
-        Ok((Answer::chunks(given.body), given.outcome))
     }
 
     /// The version document of one API, which honours the version headers where the API has them.
@@ -416,16 +290,6 @@ impl Front {
     }
 }
 
-/// What is not there at once, or a fault at `deadline`. Boxed here and not when it is awaited, so
-/// that a request that waits for nothing does not carry the room for it about.
-fn in_time<T>(
-    deadline: Instant,
-    work: impl Future<Output = Result<T, ApiError>>,
-) -> impl Future<Output = Result<T, ApiError>> {
-    let work = Box::pin(timeout_at(deadline, work));
-    async { work.await.unwrap_or(Err(ApiError::Timeout)) }
-}
-
 /// When a request came and by when it must be answered.
 #[derive(Debug, Clone, Copy)]
 struct Hours {
@@ -438,17 +302,6 @@ struct Place<'p> {
     api: Api,
     project: Option<std::borrow::Cow<'p, str>>,
     target: Target<'p>,
-}
-
-/// A request on its way to an operation.
-struct Work<'r> {
-    request: &'r HttpRequest,
-    payload: Payload,
-    ids: &'r Ids,
-    seen: &'r Seen,
-    hours: Hours,
-    session: Session<'r>,
-    version: Version,
 }
 
 /// A version document; Nova checks the content type and the query's encoding even here.
