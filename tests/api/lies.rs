@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::liar::{Liar, Received, Wire, answer, answer_with};
 use crate::process::Process;
-use crate::raw::{self, Answer, Request};
+use crate::raw::{self, Answer};
 use table::{Lie, Told, lies};
 
 mod table;
@@ -66,18 +66,7 @@ fn start(glance: &Liar, settings: &[(&str, &str)]) -> Gateway {
 
 fn ask(base: &str, method: &str, path: &str, body: Option<&str>) -> Answer {
     let started = Instant::now();
-    let mut headers = vec![("X-Auth-Token", "secret")];
-    if body.is_some() {
-        headers.push(("Content-Type", "application/json"));
-    }
-    let request = Request {
-        method,
-        path,
-        headers,
-        body: body.map(str::as_bytes),
-    };
-    let answer =
-        raw::send(base, &request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let answer = raw::ask(base, method, path, &[("X-Auth-Token", "secret")], body);
     let took = started.elapsed();
     assert!(took < PATIENCE, "{method} {path}: {took:?}");
     answer

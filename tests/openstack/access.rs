@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::gateway::Gateway;
 use crate::guest::{Guest, PASSWORD};
-use crate::raw::{self, Answer, Request};
+use crate::raw::{self, Answer};
 use crate::stack::Stack;
 use crate::stub::Stub;
 
@@ -19,27 +19,7 @@ const TTL: Duration = Duration::from_secs(5);
 const CATALOG: [(&str, &str); 2] = [("GLANCE__MODE", "external"), ("GLANCE__ENDPOINTS", "")];
 
 fn get(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Answer {
-    send(gateway, "GET", path, headers, None)
-}
-
-fn send(
-    gateway: &Gateway,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<&[u8]>,
-) -> Answer {
-    let mut headers = headers.to_vec();
-    if body.is_some() {
-        headers.push(("Content-Type", "application/json"));
-    }
-    let request = Request {
-        method,
-        path,
-        headers,
-        body,
-    };
-    raw::send(gateway.base(), &request).unwrap()
+    raw::ask(gateway.base(), "GET", path, headers, None)
 }
 
 /// The log once it holds that text; what was written arrives here a moment later.
@@ -352,13 +332,8 @@ fn ask_everything(gateway: &Gateway, good: &str, bad: &str, service: &str) {
         }
     }
     let key = format!("{image}/metadata/no-such-key");
-    send(gateway, "DELETE", &key, &[("X-Auth-Token", good)], None);
-    let broken = Some(b"{".as_slice());
-    send(
-        gateway,
-        "POST",
-        &format!("{image}/metadata"),
-        &[("X-Auth-Token", good)],
-        broken,
-    );
+    let (base, token) = (gateway.base(), [("X-Auth-Token", good)]);
+    raw::ask(base, "DELETE", &key, &token, None);
+    let metadata = format!("{image}/metadata");
+    raw::ask(base, "POST", &metadata, &token, Some("{"));
 }

@@ -12,7 +12,7 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
-use crate::raw::{self, Answer, Request};
+use crate::raw::{self, Answer};
 use crate::stack::Stack;
 use crate::stub::Stub;
 
@@ -78,18 +78,7 @@ impl Operation {
 /// There is no answer, or only after longer than anybody waits.
 fn send(base: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> Answer {
     let started = Instant::now();
-    let mut headers = vec![("X-Auth-Token", token)];
-    if body.is_some() {
-        headers.push(("Content-Type", "application/json"));
-    }
-    let request = Request {
-        method,
-        path,
-        headers,
-        body: body.map(str::as_bytes),
-    };
-    let answer =
-        raw::send(base, &request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let answer = raw::ask(base, method, path, &[("X-Auth-Token", token)], body);
     assert!(
         started.elapsed() < PATIENCE,
         "{method} {path}: {:?}",

@@ -64,6 +64,30 @@ pub fn send(base: &str, request: &Request) -> io::Result<Answer> {
     receive(&mut BufReader::new(stream), request.method == "HEAD")
 }
 
+/// One request to `http://host:port`, with a body of JSON where there is one.
+///
+/// # Panics
+/// There is no answer.
+pub fn ask(
+    base: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> Answer {
+    let mut headers = headers.to_vec();
+    if body.is_some() {
+        headers.push(("Content-Type", "application/json"));
+    }
+    let request = Request {
+        method,
+        path,
+        headers,
+        body: body.map(str::as_bytes),
+    };
+    send(base, &request).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
 /// One request with a body, to an absolute URL.
 pub fn call(method: &str, url: &str, token: Option<&str>, kind: &str, body: &[u8]) -> Answer {
     let (base, path) = split(url);

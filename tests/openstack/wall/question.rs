@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::callers::{Caller, Callers};
 use super::chance::Chance;
 use super::history::{Epoch, Image};
-use crate::raw::{self, Answer, Request};
+use crate::raw::{self, Answer};
 
 const NOT_FOUND: &str = "Image not found.";
 /// An image without the property.
@@ -164,7 +164,7 @@ impl Question {
     /// # Panics
     /// There is no answer.
     pub fn send(&self, base: &str, token: &str) -> Answer {
-        let (method, path, body): (_, _, Option<&[u8]>) = match &self.ask {
+        let (method, path, body) = match &self.ask {
             Ask::List { detail, part } => {
                 let query = match part {
                     Part::All => String::new(),
@@ -191,7 +191,7 @@ impl Question {
             Ask::ForeignWrite(id) => (
                 "POST",
                 format!("{}/images/{id}/metadata", self.prefix),
-                Some(br#"{"metadata": {"wall": "broken"}}"#),
+                Some(r#"{"metadata": {"wall": "broken"}}"#),
             ),
             Ask::ForeignDelete(id) => ("DELETE", format!("{}/images/{id}", self.prefix), None),
             Ask::WrongProject { other, .. } => ("GET", format!("/v2.1/{other}/images"), None),
@@ -202,17 +202,7 @@ impl Question {
         } else {
             token
         };
-        let mut headers = vec![("X-Auth-Token", token)];
-        if body.is_some() {
-            headers.push(("Content-Type", "application/json"));
-        }
-        let request = Request {
-            method,
-            path: &path,
-            headers,
-            body,
-        };
-        raw::send(base, &request).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        raw::ask(base, method, &path, &[("X-Auth-Token", token)], body)
     }
 
     pub fn read(&self, answer: &Answer) -> Seen {
