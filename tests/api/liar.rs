@@ -1,10 +1,9 @@
 //! A server in Glance's place that writes whatever bytes it is told to.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use crate::server::{Received, Server};
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 /// What is written to a connection after a request was read; then it is closed.
@@ -21,107 +20,9 @@ pub enum Wire {
     Silence,
 }
 
-/// A request as it arrived.
-#[derive(Debug, Clone)]
-pub struct Received {
-    pub method: String,
-    pub path: String,
-}
-
-type Script = dyn Fn(&Received) -> Wire + Send + Sync;
-
-struct Shared {
-    script: Box<Script>,
-    stopping: AtomicBool,
-    received: Mutex<Vec<Received>>,
-}
-
-/// It stops when this is dropped.
-pub struct Liar {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    server: Option<JoinHandle<()>>,
-}
-
-impl Liar {
-    pub fn start(script: impl Fn(&Received) -> Wire + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
-            script: Box::new(script),
-            stopping: AtomicBool::new(false),
-            received: Mutex::default(),
-        });
-        let for_server = Arc::clone(&shared);
-        let server = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if for_server.stopping.load(Ordering::Relaxed) {
-                    break;
-                }
-                let shared = Arc::clone(&for_server);
-                // The other side may leave at any time; that is what is tested.
-                thread::spawn(move || stream.and_then(|stream| shared.serve(&stream)).ok());
-            }
-        });
-        Self {
-            address,
-            shared,
-            server: Some(server),
-        }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// All requests so far.
-    pub fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Liar {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
-        // Wakes the server, which then sees that it is to stop.
-        let _woken = TcpStream::connect(self.address);
-        if let Some(server) = self.server.take() {
-            let _ended = server.join();
-        }
-    }
-}
-
-impl Shared {
-    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
-        let Some(request) = read(&mut BufReader::new(stream))? else {
-            return Ok(());
-        };
-        self.received.lock().unwrap().push(request.clone());
-        (self.script)(&request).write(stream)
-    }
-}
-
-/// One request without its headers; its body is read and dropped.
-fn read(reader: &mut impl BufRead) -> io::Result<Option<Received>> {
-    let mut first = String::new();
-    reader.read_line(&mut first)?;
-    let mut words = first.split(' ').map(str::to_owned);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else {
-        return Ok(None);
-    };
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.split_once(':') else {
-            break;
-        };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    io::copy(&mut reader.take(length), &mut io::sink())?;
-    Ok(Some(Received { method, path }))
+/// Writes what the script says to each request.
+pub fn start(script: impl Fn(&Received) -> Wire + Send + Sync + 'static) -> Server {
+    Server::start(move |request, stream| script(request).write(stream))
 }
 
 impl Wire {

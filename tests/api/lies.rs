@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
-use crate::liar::{Liar, Received, Wire, answer, answer_with};
+use crate::liar::{self, Wire, answer, answer_with};
 use crate::process::Process;
 use crate::raw::{self, Answer};
+use crate::server::{Received, Server};
 use table::{Lie, Told, lies};
 
 mod table;
@@ -27,9 +28,9 @@ const LIST: &str = r#"{"images": []}"#;
 
 /// A Glance that says the truth unless the path has the number of a lie: `/v2/images/lie-7` or
 /// `…&name=lie-7`. With `write-7`, only the answer to a change is a lie.
-fn glance() -> Liar {
+fn glance() -> Server {
     let lies = lies();
-    Liar::start(move |request| {
+    liar::start(move |request| {
         let lied = |mark: &str| {
             let number = request.path.split_once(mark)?.1;
             let end = number.find(|c: char| !c.is_ascii_digit());
@@ -50,7 +51,7 @@ fn truth(request: &Received) -> Wire {
     answer(200, if show { IMAGE } else { LIST })
 }
 
-fn start(glance: &Liar, settings: &[(&str, &str)]) -> Gateway {
+fn start(glance: &Server, settings: &[(&str, &str)]) -> Gateway {
     let url = glance.url();
     let mut all = vec![
         ("AUTH__MODE", "passthrough"),
@@ -171,8 +172,11 @@ fn every_lie_gets_the_fault_it_deserves_and_no_write_is_sent_twice() {
         let body = Some(r#"{"metadata": {"a": "b"}}"#);
         let path = format!("/v2.1/images/write-{number}/metadata");
         check("write", &ask(base, "POST", &path, body));
-        let changes = glance.received().into_iter().filter(|request| {
-            request.method == "PATCH" && request.path == format!("/v2/images/write-{number}")
+        let token = ("x-auth-token".to_owned(), "secret".to_owned());
+        let received = glance.received();
+        let changes = received.iter().filter(|request| {
+            let path = format!("/v2/images/write-{number}");
+            request.method == "PATCH" && request.path == path && request.headers.contains(&token)
         });
         assert_eq!(changes.count(), 1, "{name}");
     });
@@ -197,7 +201,7 @@ fn images_of_the_wrong_types_are_shown_all_the_same() {
         format!(r#"{{"id": "x", "deep": {deep}, "block_device_mapping": "{deep}"}}"#),
     ];
     let kept = images.clone();
-    let liar = Liar::start(move |request| match request.path.rsplit_once('/') {
+    let liar = liar::start(move |request| match request.path.rsplit_once('/') {
         Some((_, number)) if number.parse::<usize>().is_ok() => {
             answer(200, &kept[number.parse::<usize>().unwrap()])
         }
@@ -226,7 +230,7 @@ fn a_million_properties_and_a_property_of_ten_mebibytes_are_shown() {
     }
     million.push('}');
     let large = format!(r#"{{"id": "x", "large": "{}"}}"#, "y".repeat(10 << 20));
-    let liar = Liar::start(move |request| {
+    let liar = liar::start(move |request| {
         let image = if request.path.ends_with("million") {
             &million
         } else {
@@ -258,7 +262,7 @@ fn a_million_properties_and_a_property_of_ten_mebibytes_are_shown() {
 /// A list whose `next` is none of Glance's business.
 #[test]
 fn a_next_is_a_marker_and_nothing_else() {
-    let elsewhere = Liar::start(truth);
+    let elsewhere = liar::start(truth);
     let other = elsewhere.url();
     let page = |next: &Value| json!({"images": [{"id": "a"}], "next": next}).to_string();
     let circle = [
@@ -275,7 +279,7 @@ fn a_next_is_a_marker_and_nothing_else() {
     ];
     for next in circle {
         let body = page(&next);
-        let liar = Liar::start(move |_| answer(200, &body));
+        let liar = liar::start(move |_| answer(200, &body));
         let gateway = start(&liar, &[]);
         let answer = get(gateway.base(), "/v2.1/images");
         assert_told(&next.to_string(), Told::Nonsense, &answer);
@@ -287,7 +291,7 @@ fn a_next_is_a_marker_and_nothing_else() {
 #[test]
 fn a_list_that_never_ends_ends_at_the_bound() {
     let count = AtomicUsize::new(0);
-    let liar = Liar::start(move |_| {
+    let liar = liar::start(move |_| {
         let number = count.fetch_add(1, Ordering::Relaxed);
         let next = format!("/v2/images?marker={number}");
         answer(
@@ -314,9 +318,9 @@ fn a_list_that_never_ends_ends_at_the_bound() {
 
 #[test]
 fn a_redirect_is_never_followed_and_the_token_stays() {
-    let elsewhere = Liar::start(truth);
+    let elsewhere = liar::start(truth);
     let target = elsewhere.url();
-    let liar = Liar::start(move |request| {
+    let liar = liar::start(move |request| {
         let status = request
             .path
             .rsplit_once(['/', '-'])
@@ -351,7 +355,7 @@ fn a_redirect_is_never_followed_and_the_token_stays() {
 #[test]
 fn an_error_page_is_quoted_in_part() {
     let flood = "<h1>x</h1>\n\u{0}\u{7f}ü".repeat(1 << 18);
-    let liar = Liar::start(move |_| answer(400, &flood));
+    let liar = liar::start(move |_| answer(400, &flood));
     let gateway = start(&liar, &[]);
     let answer = get(gateway.base(), "/v2.1/images/x");
     assert_eq!(answer.status, 400);

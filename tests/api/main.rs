@@ -54,6 +54,9 @@ mod restart;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+#[path = "../openstack/server.rs"]
+mod server;
+#[cfg(test)]
 mod stale;
 #[cfg(test)]
 mod telemetry;

@@ -21,6 +21,8 @@ mod recorded;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod server;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod stack;
