@@ -59,7 +59,7 @@ def arguments():
     )
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="of each comparison (default 5)")
-    add("--seconds", type=int, default=4, help="for each contestant and round of hits (default 4)")
+    add("--seconds", type=int, default=4, help="for each contestant and round of hits, in turns of one (default 4)")
     add("--only", type=names(SECTIONS), default=list(SECTIONS), metavar="A,B",
         help="of " + ", ".join(SECTIONS))  # fmt: skip
     add("--cases", type=names(hits.CASES), default=list(hits.CASES), metavar="A,B",

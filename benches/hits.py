@@ -101,7 +101,7 @@ def contestants(options, cloud, case, question, quiet, logging, log, front):
 
 def rounds(options, all_, path, token, log):
     figures = {each.name: [] for each in all_}
-    for _ in range(options.rounds):
+    for _ in range(options.rounds * options.seconds // load.TURN):
         for each in all_:
             figures[each.name].append(one_round(options, each, path, token))
             log.empty()
@@ -111,7 +111,7 @@ def rounds(options, all_, path, token, log):
 def one_round(options, contestant, path, token):
     url = contestant.url + path
     if contestant.name == NOVA:
-        work = lambda: load.one_by_one(url, token, options.seconds)  # noqa: E731
+        work = lambda: load.one_by_one(url, token, load.TURN)  # noqa: E731
     else:
         work = lambda: load.GENERATORS[options.generator](options, url, token)  # noqa: E731
     figures = load.measured(contestant.pids, options.cores, work)

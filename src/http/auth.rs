@@ -99,34 +99,37 @@ impl Authenticator {
     }
 
     /// Judges the request's token, and its service token where there is one.
-    pub async fn session<'r>(
+    pub fn session<'r>(
         &'r self,
         request: &'r HttpRequest,
         knock: Knock<'r>,
-    ) -> Result<Session<'r>, ApiError> {
+    ) -> impl Future<Output = Result<Session<'r>, ApiError>> {
         let headers = request.headers();
-        let keystone = match &self.mode {
-            Mode::Keystone(keystone) => keystone,
-            Mode::Passthrough(_) => {
-                let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
-                return Ok(self.session_of(Who::Unknown, Some(token)));
+        // The future of an async function has room for its arguments twice.
+        async move {
+            let keystone = match &self.mode {
+                Mode::Keystone(keystone) => keystone,
+                Mode::Passthrough(_) => {
+                    let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
+                    return Ok(self.session_of(Who::Unknown, Some(token)));
+                }
+                Mode::None => return Ok(self.session_of(Who::Unknown, None)),
+            };
+            let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
+            let token = validate(keystone, text, knock).await?;
+            let service = match headers.get(SERVICE_TOKEN) {
+                Some(value) => {
+                    let text = visible(value.as_bytes()).ok_or(ApiError::Unauthorized)?;
+                    Some(validate(keystone, text, knock).await?)
+                }
+                None => None,
+            };
+            let (method, path) = (request.method().as_str(), request.uri().path());
+            if !keystone.admits(&token, service.as_deref(), method, path) {
+                return Err(ApiError::Unauthorized);
             }
-            Mode::None => return Ok(self.session_of(Who::Unknown, None)),
-        };
-        let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
-        let token = validate(keystone, text, knock).await?;
-        let service = match headers.get(SERVICE_TOKEN) {
-            Some(value) => {
-                let text = visible(value.as_bytes()).ok_or(ApiError::Unauthorized)?;
-                Some(validate(keystone, text, knock).await?)
-            }
-            None => None,
-        };
-        let (method, path) = (request.method().as_str(), request.uri().path());
-        if !keystone.admits(&token, service.as_deref(), method, path) {
-            return Err(ApiError::Unauthorized);
+            Ok(self.session_of(Who::Validated(token), Some(text)))
         }
-        Ok(self.session_of(Who::Validated(token), Some(text)))
     }
 
     fn session_of<'r>(&'r self, who: Who, token: Option<&'r str>) -> Session<'r> {
@@ -138,7 +141,7 @@ impl Authenticator {
     }
 }
 
-impl Session<'_> {
+impl<'r> Session<'r> {
     /// The project in the path must be the token's own.
     pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
         let (Who::Validated(token), Some(path)) = (&self.who, path) else {
@@ -175,7 +178,7 @@ impl Session<'_> {
     }
 
     /// Where Glance is for this caller.
-    pub fn endpoint(&self) -> Result<Cow<'_, Endpoint>, ApiError> {
+    pub fn endpoint(&self) -> Result<Cow<'r, Endpoint>, ApiError> {
         if let Who::Validated(token) = &self.who
             && token.scope_kind() == ScopeKind::Unscoped
         {
@@ -220,19 +223,22 @@ fn visible(bytes: &[u8]) -> Option<&str> {
     visible.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
-async fn validate(
-    keystone: &Keystone,
-    token: &str,
-    knock: Knock<'_>,
-) -> Result<Arc<Token>, ApiError> {
-    let token = match keystone.known(token) {
-        Some(Ok(token)) => token,
-        Some(Err(keystone::Refused)) => return Err(ApiError::Unauthorized),
-        // Boxed, since most requests come with a token that is known.
-        None => Box::pin(ask(keystone, token, knock)).await?,
-    };
-    knock.seen.token(&token);
-    Ok(token)
+fn validate<'r>(
+    keystone: &'r Keystone,
+    token: &'r str,
+    knock: Knock<'r>,
+) -> impl Future<Output = Result<Arc<Token>, ApiError>> {
+    let known = keystone.known(token);
+    async move {
+        let token = match known {
+            Some(Ok(token)) => token,
+            Some(Err(keystone::Refused)) => return Err(ApiError::Unauthorized),
+            // Boxed, since most requests come with a token that is known.
+            None => Box::pin(ask(keystone, token, knock)).await?,
+        };
+        knock.seen.token(&token);
+        Ok(token)
+    }
 }
 
 async fn ask(keystone: &Keystone, token: &str, knock: Knock<'_>) -> Result<Arc<Token>, ApiError> {

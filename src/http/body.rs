@@ -45,7 +45,7 @@ fn announced(request: &HttpRequest) -> u64 {
 /// then never ends; we upgrade to nothing, so the length that was announced counts.
 pub async fn read(
     request: &HttpRequest,
-    mut payload: Payload,
+    payload: &mut Payload,
     max: usize,
 ) -> Result<Bytes, ApiError> {
     let upgrade = request.head().upgrade() && !request.chunked().unwrap_or(false);

@@ -4,103 +4,142 @@ use super::auth::Session;
 use super::request_id::Ids;
 use super::watch::Seen;
 use super::{Front, Hours, body, origin};
-use crate::cache::{Fetched, Question};
-use crate::glance::{Caller, GlanceError};
+use crate::cache::{self, Fetched, Question};
+use crate::glance::{Caller, Endpoint, GlanceError};
 use crate::nova::json::Json;
 use crate::nova::links::{self, LinkBase};
 use crate::nova::microversion::Version;
 use crate::nova::question::Asked;
-use crate::nova::routes::{Action, Api, Operation};
+use crate::nova::routes::{Api, Operation};
 use crate::nova::{self, Answer, ApiError, Request};
 use crate::telemetry::metrics::CacheOutcome;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
 use futures_util::FutureExt as _;
+use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-/// A request on its way to an operation.
+/// A request as it came.
 pub(super) struct Work<'r> {
     pub(super) request: &'r HttpRequest,
     pub(super) payload: Payload,
     pub(super) ids: &'r Ids,
     pub(super) seen: &'r Seen,
     pub(super) hours: Hours,
+}
+
+/// A request whose token and microversion are settled.
+pub(super) struct Call<'r> {
+    pub(super) work: Work<'r>,
     pub(super) session: Session<'r>,
     pub(super) version: Version,
+    pub(super) api: Api,
+    pub(super) project: Option<Cow<'r, str>>,
+    pub(super) operation: Operation<'r>,
+}
+
+/// Where an admitted call goes, and what the cache is asked for it.
+struct Way<'r> {
+    endpoint: Cow<'r, Endpoint>,
+    scheme: &'static str,
+    host: Cow<'r, str>,
+    question: Option<Question>,
+}
+
+/// An answer, and what the cache did for it where it is on and the operation a read.
+type Given = Result<(Answer, Option<CacheOutcome>), ApiError>;
+
+/// How a call is answered.
+pub(super) enum Step<'r> {
+    /// With what is kept.
+    Now(Answer),
+    /// After waiting, in a box, so that a kept answer does not carry the room for it about.
+    Later(Pin<Box<dyn Future<Output = Given> + 'r>>),
 }
 
 impl Front {
-    /// Answers a request whose token and microversion are settled, and says what the cache did.
-    pub(super) async fn operate(
-        &self,
-        work: Work<'_>,
-        api: Api,
-        project: Option<&str>,
-        operation: Operation<'_>,
-    ) -> Result<(Answer, Option<CacheOutcome>), ApiError> {
-        body::check_content_type(work.request)?;
-        let body = match operation.action {
-            Action::CreateMetadata | Action::ReplaceMetadata | Action::UpdateMetadataItem => {
-                let body = body::read(work.request, work.payload, self.server.max_body);
-                let body = body::in_time(body, self.server.body_timeout);
-                nova::body::parse(&in_time(work.hours.deadline, body).await?)?
-            }
-            Action::ListImages
-            | Action::DetailImages
-            | Action::ShowImage
-            | Action::DeleteImage
-            | Action::ListMetadata
-            | Action::ShowMetadataItem
-            | Action::DeleteMetadataItem => Json::Null,
-        };
-        work.session.check_project(project)?;
-        if !operation.served.serves(work.version) {
+    /// Answers a call, at once where the answer is kept.
+    pub(super) fn operate<'r>(&'r self, call: Call<'r>) -> Result<Step<'r>, ApiError> {
+        body::check_content_type(call.work.request)?;
+        if call.operation.action.takes_body() {
+            return Ok(Step::Later(Box::pin(self.with_body(call))));
+        }
+        let way = self.admit(&call)?;
+        Ok(match self.kept(&call, &way) {
+            Some(body) => Step::Now(Answer::chunks(body)),
+            None => Step::Later(Box::pin(self.ask(call, way, Json::Null))),
+        })
+    }
+
+    async fn with_body(&self, mut call: Call<'_>) -> Given {
+        let work = &mut call.work;
+        let body = body::read(work.request, &mut work.payload, self.server.max_body);
+        let body = body::in_time(body, self.server.body_timeout);
+        let body = nova::body::parse(&in_time(work.hours.deadline, body).await?)?;
+        let way = self.admit(&call)?;
+        self.ask(call, way, body).await
+    }
+
+    /// The last checks before anybody is asked.
+    fn admit<'r>(&'r self, call: &Call<'r>) -> Result<Way<'r>, ApiError> {
+        call.session.check_project(call.project.as_deref())?;
+        if !call.operation.served.serves(call.version) {
             return Err(ApiError::Gone);
         }
-        let endpoint = work.session.endpoint()?;
-        let (scheme, host) = origin::of(work.request, &self.server);
-        let query = work.request.uri().query().unwrap_or_default();
-        let question = self.question(
-            &work.session,
-            Asked {
-                action: operation.action,
-                id: &operation.id,
-                key: &operation.key,
-                query,
-                api,
-                project,
-                scheme,
-                host: &host,
-                endpoint: &endpoint,
-            },
-        )?;
-        if let Some(question) = &question
-            && let Some(body) = self.service.answers.find(question, work.hours.started)
-        {
-            return Ok((Answer::chunks(body), Some(CacheOutcome::Hit)));
-        }
-        let root = self.root(scheme, &host);
-        let glance = links::glance_root(&self.service.settings, endpoint.as_str());
-        let read = operation.action.is_read();
+        let endpoint = call.session.endpoint()?;
+        let (scheme, host) = origin::of(call.work.request, &self.server);
+        let asked = Asked {
+            action: call.operation.action,
+            id: &call.operation.id,
+            key: &call.operation.key,
+            query: call.query(),
+            api: call.api,
+            project: call.project.as_deref(),
+            scheme,
+            host: &host,
+            endpoint: &endpoint,
+        };
+        let question = self.question(&call.session, asked)?;
+        Ok(Way {
+            endpoint,
+            scheme,
+            host,
+            question,
+        })
+    }
+
+    fn kept(&self, call: &Call<'_>, way: &Way<'_>) -> Option<cache::Body> {
+        let question = way.question.as_ref()?;
+        self.service.answers.find(question, call.work.hours.started)
+    }
+
+    /// Has Glance asked.
+    async fn ask(&self, call: Call<'_>, way: Way<'_>, body: Json) -> Given {
+        let query = call.query().to_owned();
+        let Call { work, session, .. } = call;
+        let root = self.root(way.scheme, &way.host);
+        let glance = links::glance_root(&self.service.settings, way.endpoint.as_str());
+        let action = call.operation.action;
         let request = Request {
-            action: operation.action,
-            api,
+            action,
+            api: call.api,
             body,
-            id: operation.id.into_owned(),
-            key: operation.key.into_owned(),
-            query: query.to_owned(),
-            links: LinkBase::new(&root, api, project, &glance),
+            id: call.operation.id.into_owned(),
+            key: call.operation.key.into_owned(),
+            query,
+            links: LinkBase::new(&root, call.api, call.project.as_deref(), &glance),
             caller: Caller {
-                endpoint: endpoint.into_owned(),
-                token: work.session.token_header(),
+                endpoint: way.endpoint.into_owned(),
+                token: session.token_header(),
                 request_id: work.ids.upstream(),
                 deadline: work.hours.deadline,
                 spent: work.seen.spent().clone(),
             },
         };
-        let answer = self.perform(request, question, work.ids);
+        let answer = self.perform(request, way.question, work.ids);
         let answer = in_time(work.hours.deadline, answer).await;
         if matches!(
             answer,
@@ -109,12 +148,12 @@ impl Front {
                 ..
             })
         ) {
-            work.session.refused_by_glance(&self.auth);
-            if let Some(scope) = work.session.scope(&self.auth) {
+            session.refused_by_glance(&self.auth);
+            if let Some(scope) = session.scope(&self.auth) {
                 self.service.answers.refuse(&scope);
             }
         }
-        let shown = self.cached && read;
+        let shown = self.cached && action.is_read();
         answer.map(|(answer, outcome)| (answer, shown.then_some(outcome)))
     }
 
@@ -160,12 +199,18 @@ impl Front {
     }
 }
 
-/// What is not there at once, or a fault at `deadline`. Boxed here and not when it is awaited, so
-/// that a request that waits for nothing does not carry the room for it about.
-fn in_time<T>(
+impl<'r> Call<'r> {
+    fn query(&self) -> &'r str {
+        self.work.request.uri().query().unwrap_or_default()
+    }
+}
+
+/// The result of `work`, or a fault at `deadline`.
+async fn in_time<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, ApiError>>,
-) -> impl Future<Output = Result<T, ApiError>> {
-    let work = Box::pin(timeout_at(deadline, work));
-    async { work.await.unwrap_or(Err(ApiError::Timeout)) }
+) -> Result<T, ApiError> {
+    timeout_at(deadline, work)
+        .await
+        .unwrap_or(Err(ApiError::Timeout))
 }

@@ -72,6 +72,21 @@ impl Action {
             | Self::DeleteMetadataItem => false,
         }
     }
+
+    /// Whether it reads a body.
+    #[must_use]
+    pub const fn takes_body(self) -> bool {
+        match self {
+            Self::CreateMetadata | Self::ReplaceMetadata | Self::UpdateMetadataItem => true,
+            Self::ListImages
+            | Self::DetailImages
+            | Self::ShowImage
+            | Self::DeleteImage
+            | Self::ListMetadata
+            | Self::ShowMetadataItem
+            | Self::DeleteMetadataItem => false,
+        }
+    }
 }
 
 struct Entry {
