@@ -121,7 +121,7 @@ pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -
 
 impl Front {
     /// Answers what takes no token.
-    fn route<'r>(&'r self, request: &'r HttpRequest, seen: &Seen) -> Routed<'r> {
+    fn route<'r>(&self, request: &'r HttpRequest, seen: &Seen) -> Routed<'r> {
         if let Err(error) = body::check_target(request, self.server.max_uri) {
             return Routed::Answered(Outcome::fault(&error, Heads::Ids));
         }

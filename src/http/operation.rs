@@ -16,8 +16,8 @@ use crate::telemetry::metrics::CacheOutcome;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
 use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 use std::borrow::Cow;
-use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -57,7 +57,7 @@ pub(super) enum Step<'r> {
     /// With what is kept.
     Now(Answer),
     /// After waiting, in a box, so that a kept answer does not carry the room for it about.
-    Later(Pin<Box<dyn Future<Output = Given> + 'r>>),
+    Later(LocalBoxFuture<'r, Given>),
 }
 
 impl Front {
