@@ -60,7 +60,7 @@ def settings(cloud, **changed):
         "SERVER__WORKERS": "1",
         "ADMIN__LISTEN": "127.0.0.1:0",
         "AUTH__MODE": "keystone",
-        "KEYSTONE__URL": cloud.identity_url,
+        "KEYSTONE__AUTH_URL": cloud.identity_url,
         "GLANCE__ENDPOINTS": cloud.image,
         "LOG__ACCESS": "false",
         **changed,

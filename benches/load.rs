@@ -45,8 +45,8 @@ impl Shared {
             }
             self.send(&stream).await?;
             self.receive(&stream).await?;
-            let took = u32::try_from(began.elapsed().as_micros())?;
-            self.microseconds.borrow_mut().push(took);
+            let duration = u32::try_from(began.elapsed().as_micros())?;
+            self.microseconds.borrow_mut().push(duration);
         }
     }
 

@@ -1,22 +1,22 @@
 //! The pure parts, one by one: `cargo bench --bench pure`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use nova_image_proxy::apis::nova::links::{self, LinkBase};
+use nova_image_proxy::apis::nova::list_query;
+use nova_image_proxy::apis::nova::metadata_update::{self, MetadataUpdate};
+use nova_image_proxy::apis::nova::microversion::{self, Microversion};
+use nova_image_proxy::apis::nova::routes::{self, Api};
+use nova_image_proxy::apis::nova::view::{self, Detail, ListView};
 use nova_image_proxy::config;
 use nova_image_proxy::glance::{Image, ImagePage, patch};
 use nova_image_proxy::keystone::DigestKey;
-use nova_image_proxy::nova::change::{self, Change};
-use nova_image_proxy::nova::links::{self, LinkBase};
-use nova_image_proxy::nova::microversion::{self, Version};
-use nova_image_proxy::nova::query;
-use nova_image_proxy::nova::routes::{self, Api};
-use nova_image_proxy::nova::view::{self, Detail, ListView};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::iter;
 
 const ID: &str = "5b7d2a52-1c36-4c4e-9d3a-0f6a5a1f3c11";
 const IMAGES: usize = 1000;
-const MAX: Version = Version::new(2, 104);
+const MAX: Version = Microversion::new(2, 104);
 
 /// An image as Glance shows it.
 fn image(number: usize) -> String {
@@ -66,7 +66,7 @@ fn requests(criterion: &mut Criterion) {
     });
     let list = "name=ubuntu%2022.04&status=ACTIVE&changes-since=2024-01-01T00%3A00%3A00Z&limit=100";
     criterion.bench_function("query: list with four filters", |bench| {
-        bench.iter(|| query::parse_list(black_box(list)));
+        bench.iter(|| list_query::parse_list(black_box(list)));
     });
 }
 
@@ -112,12 +112,12 @@ fn answers(criterion: &mut Criterion) {
 fn writes(criterion: &mut Criterion) {
     let one = image(1);
     #[expect(clippy::expect_used, reason = "the text above is an image")]
-    let before = change::properties(&Image::parse(one.as_bytes()).expect("an image"));
-    let wanted = Change::Merge(vec![("build".to_owned(), Some("2".to_owned()))]);
+    let before = metadata_update::properties(&Image::parse(one.as_bytes()).expect("an image"));
+    let wanted = MetadataUpdate::Merge(vec![("build".to_owned(), Some("2".to_owned()))]);
     criterion.bench_function("patch: one property changed", |bench| {
         bench.iter(|| {
             let after = black_box(&wanted).apply(&before, 128);
-            after.map(|after| patch::to_json(&patch::between(&before, &after)))
+            after.map(|after| patch::to_json(&patch::diff(&before, &after)))
         });
     });
 }

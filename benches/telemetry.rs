@@ -4,11 +4,11 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use nova_image_proxy::config::LogFormat;
-use nova_image_proxy::telemetry::access_log::{AccessLog, Record};
+use nova_image_proxy::telemetry::access_log::{AccessLog, AccessLogEntry};
+use nova_image_proxy::telemetry::log_writer::LogWriter;
 use nova_image_proxy::telemetry::metrics::{
-    CacheOutcome, Counted, MethodLabel, Metrics, RouteLabel, StatusLabel, VersionLabel,
+    CacheOutcome, MethodLabel, Metrics, RequestSample, RouteLabel, StatusLabel, VersionLabel,
 };
-use nova_image_proxy::telemetry::sink::Sink;
 use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,18 +16,18 @@ use std::time::Duration;
 
 fn count(metrics: &Metrics) {
     metrics.cache.hits.inc();
-    metrics.requests.count(black_box(Counted {
+    metrics.requests.count(black_box(RequestSample {
         route: RouteLabel::Image,
         method: MethodLabel::of("GET"),
         status: StatusLabel::of(Some(200)),
         version: VersionLabel::Images,
         cache: Some(CacheOutcome::Hit),
-        took: Duration::from_micros(9),
+        duration: Duration::from_micros(9),
     }));
 }
 
-fn record() -> Record<'static> {
-    black_box(Record {
+fn record() -> AccessLogEntry<'static> {
+    black_box(AccessLogEntry {
         request_id: "req-11111111-2222-4333-8444-555555555555",
         global_id: Some("req-11111111-2222-4333-8444-666666666666"),
         client: Some(([192, 0, 2, 17], 50_000).into()),
@@ -40,7 +40,7 @@ fn record() -> Record<'static> {
         version: Some((2, 35)),
         cache: Some(CacheOutcome::Hit),
         upstream: Duration::ZERO,
-        took: Duration::from_micros(9),
+        duration: Duration::from_micros(9),
         user_agent: Some(b"python-novaclient openstacksdk/4.0.0 keystoneauth1/5.8.0"),
     })
 }
@@ -71,7 +71,7 @@ fn counting(criterion: &mut Criterion) {
 /// that a tight loop makes.
 fn logging(criterion: &mut Criterion) {
     for (name, format) in [("text", LogFormat::Text), ("json", LogFormat::Json)] {
-        let Ok((sink, flush)) = Sink::start(io::sink(), 1 << 20, |_| Vec::new()) else {
+        let Ok((sink, flush)) = LogWriter::start(io::sink(), 1 << 20, |_| Vec::new()) else {
             return;
         };
         let log = AccessLog::new(sink, format);

@@ -4,7 +4,7 @@ mod readiness;
 
 pub use readiness::{Check, Readiness, Report, Target};
 
-use crate::server::ServerError;
+use crate::server::BindError;
 use crate::server::socket::listen;
 use crate::telemetry::metrics::Metrics;
 use actix_web::dev::ServerHandle;
@@ -28,8 +28,8 @@ impl Admin {
         address: SocketAddr,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
-    ) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::new("admin.listen", address, source);
+    ) -> Result<Self, BindError> {
+        let failed = |source| BindError::new("admin.listen", address, source);
         let listener = listen(address, BACKLOG).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (metrics, readiness) = (Data::from(metrics), Data::from(readiness));

@@ -1,23 +1,26 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
+use crate::apis::nova::ImageService;
+use crate::apis::nova::write_locks::WriteLocks;
 use crate::banner;
-use crate::cache::Answers;
+use crate::cache::ResponseCache;
 use crate::config::{self, AuthMode, GlanceMode, Settings};
 use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
-use crate::glance::{Call, Endpoint, Glance};
-use crate::http::Front;
-use crate::http::auth::{Authenticator, Mode};
-use crate::http::gate::Gate;
-use crate::keystone::{self, Catalogs, DigestKey, Keystone, NewError, Token};
-use crate::nova::Service;
-use crate::nova::locks::WriteLocks;
-use crate::server::{Server, ServerError};
+use crate::glance::{CallLimits, Endpoint, GlanceClient};
+use crate::http::AppState;
+use crate::http::auth::{AuthBackend, Authenticator};
+use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::keystone::{self, BuildError, Catalogs, DigestKey, Token, TokenValidator};
+use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{Metrics, Number};
-use crate::telemetry::sink::Sink;
-use crate::upstream::runtime::{self, Spawner, TaskLost};
-use crate::upstream::{self, ClientSettings, Counters, Ejection, Rules, Snapshot, client};
+use crate::telemetry::log_writer::LogWriter;
+use crate::telemetry::metrics::{MetricValue, Metrics};
+use crate::upstream::runtime::{self, Spawner, TaskAborted};
+use crate::upstream::{
+    self, ClientSettings, OutlierDetection, UpstreamCounters, UpstreamPolicy, UpstreamSnapshot,
+    client,
+};
 use futures_util::FutureExt as _;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -35,20 +38,20 @@ pub enum StartError {
     Client(#[from] reqwest::Error),
     /// Token validation cannot be set up.
     #[error("cannot set up token validation: {0}")]
-    Keystone(#[from] NewError),
+    Keystone(#[from] BuildError),
     /// The embedded Glance does not start.
     #[error(transparent)]
     Embedded(#[from] embedded::StartError),
     /// The listener cannot be set up.
     #[error(transparent)]
-    Server(#[from] ServerError),
+    Server(#[from] BindError),
 }
 
 /// A gateway that is ready to accept connections.
 pub struct App {
     server: Server,
     /// Kept for as long as requests are served.
-    upstream: runtime::Running,
+    upstream: runtime::RuntimeGuard,
     /// The Glance inside this process, where the settings want one.
     embedded: Option<EmbeddedGlance>,
     /// The operator's port, where the settings want one.
@@ -60,7 +63,7 @@ pub struct App {
 impl App {
     /// Builds everything and binds the listeners, inside an actix system. `settings` come from
     /// [`crate::config::load`]; `log` takes the access lines.
-    pub fn build(settings: &Settings, log: &Sink) -> Result<Self, StartError> {
+    pub fn build(settings: &Settings, log: &LogWriter) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
         let client = client(ClientSettings {
@@ -85,15 +88,15 @@ impl App {
         };
         let targets = targets(settings, &mode, embedded.as_ref());
         for target in &targets {
-            metrics.upstream.know(target.url());
+            metrics.upstream.register_endpoint(target.url());
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
-        show_requests(&mut metrics, &front.gate);
+        show_requests(&mut metrics, &front.concurrency_limit);
         show_calls(&mut metrics, front.service.glance.counters());
         let answers = Arc::clone(&front.service.answers);
-        metrics.refresh(move || answers.measure());
+        metrics.on_scrape(move || answers.update_gauges());
         let server = Server::bind(front)?;
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
@@ -165,7 +168,10 @@ fn upstream_threads() -> usize {
         .clamp(2, 8)
 }
 
-fn mode(settings: &Settings, client: &upstream::Client) -> Result<Mode, NewError> {
+fn mode(
+    settings: &Settings,
+    client: &upstream::InstrumentedClient,
+) -> Result<AuthBackend, BuildError> {
     Ok(match settings.auth.mode {
         Some(AuthMode::Keystone) => {
             let embedded = settings.glance.mode == Some(GlanceMode::Embedded);
@@ -175,16 +181,21 @@ fn mode(settings: &Settings, client: &upstream::Client) -> Result<Mode, NewError
                 Catalogs::Wanted
             };
             let (keystone, auth) = (&settings.keystone, &settings.auth);
-            Mode::Keystone(Keystone::new(keystone, auth, client.clone(), catalogs)?)
+            AuthBackend::Keystone(TokenValidator::new(
+                keystone,
+                auth,
+                client.clone(),
+                catalogs,
+            )?)
         }
-        Some(AuthMode::Passthrough) => Mode::Passthrough(DigestKey::random()?),
-        Some(AuthMode::None) | None => Mode::None,
+        Some(AuthMode::Passthrough) => AuthBackend::Passthrough(DigestKey::random()?),
+        Some(AuthMode::None) | None => AuthBackend::None,
     })
 }
 
-fn rules(glance: &config::Glance) -> Rules {
-    Rules {
-        ejection: Ejection {
+fn rules(glance: &config::Glance) -> UpstreamPolicy {
+    UpstreamPolicy {
+        ejection: OutlierDetection {
             after: glance.eject_after,
             first: glance.eject_for,
             longest: glance.eject_at_most,
@@ -198,31 +209,31 @@ fn rules(glance: &config::Glance) -> Rules {
 /// The embedded Glance judges tokens itself, as any Glance does, and by the same Keystone.
 fn start_embedded(
     settings: &Settings,
-    mode: &Mode,
+    mode: &AuthBackend,
     spawner: &Spawner,
 ) -> Result<EmbeddedGlance, embedded::StartError> {
     let glance = EmbeddedGlance::builder(settings.embedded.clone());
     match mode {
-        Mode::Keystone(keystone) => {
+        AuthBackend::Keystone(keystone) => {
             let (keystone, spawner) = (keystone.clone(), spawner.clone());
             glance
                 .judge(move |token| judgement(token, &keystone, &spawner))
                 .start()
         }
-        Mode::Passthrough(_) | Mode::None => glance.start(),
+        AuthBackend::Passthrough(_) | AuthBackend::None => glance.start(),
     }
 }
 
-fn judgement(token: &str, keystone: &Keystone, spawner: &Spawner) -> Judgement {
+fn judgement(token: &str, keystone: &TokenValidator, spawner: &Spawner) -> Judgement {
     let (keystone, spawner) = (keystone.clone(), spawner.clone());
     let token = SecretString::from(token);
     let validation = async move { keystone.validate(token.expose_secret()).await };
     let judgement = async move {
         match spawner.run(validation).await {
             Ok(Ok(token)) => caller(&token),
-            Ok(Err(keystone::Error::Refused)) => Err(NoIdentity::Refused),
-            Ok(Err(keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_)))
-            | Err(TaskLost) => Err(NoIdentity::Unavailable),
+            Ok(Err(keystone::Error::InvalidToken)) => Err(NoIdentity::Refused),
+            Ok(Err(keystone::Error::Unavailable(_) | keystone::Error::InvalidResponse(_)))
+            | Err(TaskAborted) => Err(NoIdentity::Unavailable),
         }
     };
     judgement.boxed()
@@ -231,7 +242,7 @@ fn judgement(token: &str, keystone: &Keystone, spawner: &Spawner) -> Judgement {
 /// Who a token is for Glance. Its policies are about projects, so a token without one has no
 /// rights there; and the rules that limit a token to calls of the compute API allow none of Glance's.
 fn caller(token: &Token) -> Result<embedded::Identity, NoIdentity> {
-    if token.is_limited() {
+    if token.has_access_rules() {
         return Err(NoIdentity::Refused);
     }
     let (project, roles) = token.identity().map_or(("", &[][..]), |identity| {
@@ -245,10 +256,14 @@ fn caller(token: &Token) -> Result<embedded::Identity, NoIdentity> {
 }
 
 /// Who has to be there for requests to be answered.
-fn targets(settings: &Settings, mode: &Mode, embedded: Option<&EmbeddedGlance>) -> Vec<Target> {
+fn targets(
+    settings: &Settings,
+    mode: &AuthBackend,
+    embedded: Option<&EmbeddedGlance>,
+) -> Vec<Target> {
     let keystone = match mode {
-        Mode::Keystone(_) => settings.keystone.url.as_ref(),
-        Mode::Passthrough(_) | Mode::None => None,
+        AuthBackend::Keystone(_) => settings.keystone.auth_url.as_ref(),
+        AuthBackend::Passthrough(_) | AuthBackend::None => None,
     };
     let keystone = keystone.map(|url| Target::new("keystone", url));
     let embedded = embedded.map(EmbeddedGlance::endpoint);
@@ -258,60 +273,62 @@ fn targets(settings: &Settings, mode: &Mode, embedded: Option<&EmbeddedGlance>) 
 }
 
 /// Adds to the metrics what is counted elsewhere.
-fn show(metrics: &mut Metrics, mode: &Mode, log: &Sink) {
+fn show(metrics: &mut Metrics, mode: &AuthBackend, log: &LogWriter) {
     let help = "Log lines that nobody took in time, or that could not be written";
-    let lost = log.lost();
-    metrics.watch("log_lines_lost", help, move || Number::Count(lost.get()));
-    if let Mode::Keystone(keystone) = mode {
+    let dropped = log.dropped();
+    metrics.register_callback("log_lines_lost", help, move || {
+        MetricValue::Count(dropped.get())
+    });
+    if let AuthBackend::Keystone(keystone) = mode {
         metrics.tokens(keystone.metrics());
         let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
-        metrics.watch("token_entries", help, move || gauge(keystone.entries()));
+        metrics.register_callback("token_entries", help, move || gauge(keystone.entries()));
     }
 }
 
 /// Adds how many requests there are at the moment.
-fn show_requests(metrics: &mut Metrics, gate: &Arc<Gate>) {
+fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     let (gate, help) = (Arc::clone(gate), "Requests being answered now");
-    let inside = move || gauge(gate.inside() as u64);
-    metrics.watch("requests_in_flight", help, inside);
+    let inside = move || gauge(gate.in_flight() as u64);
+    metrics.register_callback("requests_in_flight", help, inside);
 }
 
 /// Adds what happens on the way to Glance.
-fn show_calls(metrics: &mut Metrics, counters: &Arc<Counters>) {
-    type Read = fn(Snapshot) -> Number;
+fn show_calls(metrics: &mut Metrics, counters: &Arc<UpstreamCounters>) {
+    type Read = fn(UpstreamSnapshot) -> MetricValue;
     let numbers: [(&'static str, &'static str, Read); 9] = [
         (
             "glance_calls",
             "Calls to Glance, each once however often it was sent",
-            |now| Number::Count(now.calls),
+            |now| MetricValue::Count(now.calls),
         ),
         (
             "glance_calls_refused",
             "Calls refused because too many waited",
-            |now| Number::Count(now.queue_full),
+            |now| MetricValue::Count(now.queue_full),
         ),
         ("glance_retries", "Calls to Glance sent once more", |now| {
-            Number::Count(now.retries)
+            MetricValue::Count(now.retries)
         }),
         (
             "glance_failovers",
             "Of those, sent to another endpoint",
-            |now| Number::Count(now.failovers),
+            |now| MetricValue::Count(now.failovers),
         ),
         (
             "glance_retries_over_budget",
             "Calls not sent once more because too many were",
-            |now| Number::Count(now.budget_exhausted),
+            |now| MetricValue::Count(now.budget_exhausted),
         ),
         (
             "glance_ejections",
             "How often an endpoint was left out",
-            |now| Number::Count(now.ejections),
+            |now| MetricValue::Count(now.ejections),
         ),
         (
             "glance_readmissions",
             "How often an endpoint came back",
-            |now| Number::Count(now.readmissions),
+            |now| MetricValue::Count(now.readmissions),
         ),
         (
             "glance_calls_in_flight",
@@ -326,45 +343,45 @@ fn show_calls(metrics: &mut Metrics, counters: &Arc<Counters>) {
     ];
     for (name, help, read) in numbers {
         let counters = Arc::clone(counters);
-        metrics.watch(name, help, move || read(counters.snapshot()));
+        metrics.register_callback(name, help, move || read(counters.snapshot()));
     }
 }
 
 /// A number that goes up and down, as far as it can be shown.
-fn gauge(now: u64) -> Number {
-    Number::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
+fn gauge(now: u64) -> MetricValue {
+    MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 fn front(
     settings: &Settings,
-    mode: Mode,
-    client: upstream::Client,
+    mode: AuthBackend,
+    client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
     metrics: &Metrics,
-    log: &Sink,
-) -> Front {
-    let call = Call {
+    log: &LogWriter,
+) -> AppState {
+    let call = CallLimits {
         timeout: settings.glance.timeout,
         max_answer: settings.glance.max_answer,
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
-    Front {
+    AppState {
         auth: Authenticator::new(
             mode,
-            settings.cache.share,
+            settings.cache.isolation,
             endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
         ),
-        service: Arc::new(Service {
+        service: Arc::new(ImageService {
             locks: WriteLocks::default(),
-            glance: Glance::new(client, call, endpoints, rules(&settings.glance)),
+            glance: GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
             settings: settings.nova.clone(),
-            answers: Arc::new(Answers::new(&settings.cache, metrics.cache.clone())),
+            answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
             transitional_window: settings.cache.transitional_window,
         }),
-        gate: Arc::default(),
+        concurrency_limit: Arc::default(),
         cached: settings.cache.enabled,
         access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
         metrics: metrics.requests.clone(),

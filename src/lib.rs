@@ -1,17 +1,18 @@
 //! A gateway that gives legacy compute clients back the image API that Nova took away.
 //!
 //! A request comes in through [`server`], passes [`http`] (ids, token, route, microversion, body),
-//! is answered by [`nova`] with the help of [`glance`], and leaves as Nova would have answered it.
+//! is answered by [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
 //! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`app`]
 //! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] is the Glance.
 //!
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner ▸ server ▸ http ▸ nova ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin, banner ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
 //! ```
 
 pub mod admin;
+pub mod apis;
 pub mod app;
 pub mod banner;
 pub mod cache;
@@ -21,7 +22,6 @@ pub mod embedded;
 pub mod glance;
 pub mod http;
 pub mod keystone;
-pub mod nova;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
@@ -40,7 +40,7 @@ mod direction {
         &["admin", "banner"],
         &["server"],
         &["http"],
-        &["nova"],
+        &["apis"],
         &["cache"],
         &["glance", "keystone", "embedded"],
         &["upstream"],

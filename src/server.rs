@@ -3,19 +3,19 @@
 pub mod socket;
 mod stream;
 
-use crate::http::connection::{Connection, Connections};
-use crate::http::{Front, serve};
+use crate::http::connection::{Connection, ConnectionTracker};
+use crate::http::{AppState, serve};
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::{AppConfig, Server as Actix};
 use actix_web::web::{Data, to};
-use socket::Origin;
+use socket::ListenerSource;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Stream, Times};
+use stream::{StreamTimeouts, TimedStream};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -25,18 +25,18 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 const SETTLE: Duration = Duration::from_millis(250);
 
 /// How often it is looked whether all connections are gone.
-const LOOK: Duration = Duration::from_millis(20);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The listener cannot be had.
 #[derive(Debug, Error)]
 #[error("{key}: cannot listen on {address}: {source}")]
-pub struct ServerError {
+pub struct BindError {
     key: &'static str,
     address: SocketAddr,
     source: io::Error,
 }
 
-impl ServerError {
+impl BindError {
     /// `key` is the setting that names the address.
     #[must_use]
     pub fn new(key: &'static str, address: SocketAddr, source: io::Error) -> Self {
@@ -50,21 +50,21 @@ impl ServerError {
 
 /// A bound listener with everything to answer requests.
 pub struct Server {
-    front: Data<Front>,
+    front: Data<AppState>,
     listener: TcpListener,
     address: SocketAddr,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionTracker>,
 }
 
 impl Server {
     /// Takes the socket that was handed over, or binds `server.listen`.
-    pub fn bind(front: Front) -> Result<Self, ServerError> {
+    pub fn bind(front: AppState) -> Result<Self, BindError> {
         let wanted = front.server.listen;
         let (listener, origin) = socket::clients(&front.server)?;
         let address = listener
             .local_addr()
-            .map_err(|source| ServerError::new("server.listen", wanted, source))?;
-        if origin == Origin::HandedOver {
+            .map_err(|source| BindError::new("server.listen", wanted, source))?;
+        if origin == ListenerSource::Inherited {
             tracing::info!(%address, "listening on a socket that was handed over");
         }
         Ok(Self {
@@ -83,7 +83,7 @@ impl Server {
 
     /// The clients' connections.
     #[must_use]
-    pub fn connections(&self) -> &Arc<Connections> {
+    pub fn connections(&self) -> &Arc<ConnectionTracker> {
         &self.connections
     }
 
@@ -110,7 +110,7 @@ impl Server {
         // between connecting and being let in would lose what they have sent.
         let idle_gone = async {
             while connections.open() > 0 {
-                sleep(LOOK).await;
+                sleep(DRAIN_POLL_INTERVAL).await;
             }
         };
         let _gone = timeout_at(limit, timeout(settings.drain_grace + SETTLE, idle_gone)).await;
@@ -142,7 +142,7 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let (times, head_timeout) = (Times::from(&settings), settings.head_timeout);
+        let (times, head_timeout) = (StreamTimeouts::from(&settings), settings.head_timeout);
         let factory = move || {
             let app = App::new()
                 .app_data(front.clone())
@@ -151,14 +151,14 @@ impl Server {
             let accept = fn_service(move |io: TcpStream| {
                 let (peer, local) = (io.peer_addr().ok(), io.local_addr().ok());
                 let connection = Connection::new(&connections, local);
-                let stream = Stream::new(io, connection, times);
+                let stream = TimedStream::new(io, connection, times);
                 async move { Ok((stream, peer)) }
             });
             let http = HttpService::build()
                 // The stream knows better when a connection is idle.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(head_timeout)
-                .on_connect_ext(|stream: &Stream, data| {
+                .on_connect_ext(|stream: &TimedStream, data| {
                     data.insert(stream.connection().clone());
                 })
                 .h1(map_config(app, |()| AppConfig::default()));

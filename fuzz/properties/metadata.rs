@@ -1,11 +1,11 @@
 //! Metadata writes. The first line is the operation's letter and a key, the second the image as
 //! Glance has it, the rest the client's body.
 
+use nova_image_proxy::apis::nova::json::Json;
+use nova_image_proxy::apis::nova::metadata_update::{self, MetadataUpdate};
+use nova_image_proxy::apis::nova::routes::Api;
+use nova_image_proxy::apis::nova::{ApiError, metadata_body};
 use nova_image_proxy::glance::{BASE_PROPERTIES, Image, Properties, patch};
-use nova_image_proxy::nova::change::{self, Change};
-use nova_image_proxy::nova::json::Json;
-use nova_image_proxy::nova::routes::Api;
-use nova_image_proxy::nova::{ApiError, body};
 use serde::Deserialize;
 
 /// # Panics
@@ -25,16 +25,28 @@ pub fn holds(data: &[u8]) {
     let Ok(image) = Image::parse(image) else {
         return;
     };
-    let before = change::properties(&image);
-    let sent = body::parse(body);
+    let before = metadata_update::properties(&image);
+    let sent = metadata_body::parse(body);
     if let Ok(json) = &sent {
         reads_back(json);
     }
     let change = match letter.to_ascii_lowercase() {
-        b'd' => Ok(Change::Delete(key.into_owned())),
-        b'r' => sent.and_then(|json| Ok(Change::Replace(body::metadata(&json, api)?.items))),
-        b'i' => sent.and_then(|json| Ok(Change::Merge(body::item(&json, &key, api)?.items))),
-        _ => sent.and_then(|json| Ok(Change::Merge(body::metadata(&json, api)?.items))),
+        b'd' => Ok(MetadataUpdate::Delete(key.into_owned())),
+        b'r' => sent.and_then(|json| {
+            Ok(MetadataUpdate::Replace(
+                metadata_body::metadata(&json, api)?.items,
+            ))
+        }),
+        b'i' => sent.and_then(|json| {
+            Ok(MetadataUpdate::Merge(
+                metadata_body::item(&json, &key, api)?.items,
+            ))
+        }),
+        _ => sent.and_then(|json| {
+            Ok(MetadataUpdate::Merge(
+                metadata_body::metadata(&json, api)?.items,
+            ))
+        }),
     };
     match change {
         Ok(change) => {
@@ -59,7 +71,7 @@ fn reads_back(json: &Json) {
     assert_eq!(written, again);
 }
 
-fn applied(before: &Properties, change: &Change, quota: i64) {
+fn applied(before: &Properties, change: &MetadataUpdate, quota: i64) {
     let Ok(after) = change.apply(before, quota) else {
         return;
     };
@@ -72,11 +84,11 @@ fn applied(before: &Properties, change: &Change, quota: i64) {
         assert!(after.contains_key(name), "{name:?} is not for clients");
     }
     match change {
-        Change::Merge(_) => assert!(before.keys().all(|name| after.contains_key(name))),
-        Change::Replace(_) => {}
-        Change::Delete(key) => assert_eq!(after.len() + 1, before.len(), "{key:?}"),
+        MetadataUpdate::Merge(_) => assert!(before.keys().all(|name| after.contains_key(name))),
+        MetadataUpdate::Replace(_) => {}
+        MetadataUpdate::Delete(key) => assert_eq!(after.len() + 1, before.len(), "{key:?}"),
     }
-    let ops = patch::between(before, &after);
+    let ops = patch::diff(before, &after);
     assert_eq!(patched(before, &patch::to_json(&ops)), after);
     let kept = before
         .iter()

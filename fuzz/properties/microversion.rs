@@ -1,9 +1,9 @@
 //! Header negotiation. Each line of the input is a header: `g` and a value of the generic one, any
 //! other letter and a value of Nova's own.
 
-use nova_image_proxy::nova::microversion::{Negotiation, Version, negotiate};
+use nova_image_proxy::apis::nova::microversion::{Microversion, Negotiation, negotiate};
 
-const MAX: Version = Version::new(2, 104);
+const MAX: Microversion = Microversion::new(2, 104);
 
 /// # Panics
 /// The input breaks a rule.
@@ -19,22 +19,22 @@ pub fn holds(data: &[u8]) {
     let settled = settle(&generic, &legacy);
     match &settled {
         Negotiation::Accepted(version) => {
-            assert!((Version::MIN..=MAX).contains(version));
+            assert!((Microversion::MIN..=MAX).contains(version));
             let asked = version.to_string();
             assert_eq!(settle(&[], &[asked.as_bytes()]), settled);
             let asked = format!("compute {asked}");
             assert_eq!(settle(&[asked.as_bytes()], &legacy), settled);
         }
         Negotiation::OutOfRange(asked) => {
-            let version: Version = asked.parse().expect("out of range, yet no version");
-            assert!(!(Version::MIN..=MAX).contains(&version));
+            let version: Microversion = asked.parse().expect("out of range, yet no version");
+            assert!(!(Microversion::MIN..=MAX).contains(&version));
         }
         Negotiation::Malformed(asked) => {
-            assert!(asked.parse::<Version>().is_err() && asked != "latest");
+            assert!(asked.parse::<Microversion>().is_err() && asked != "latest");
         }
     }
     if generic.is_empty() && legacy.is_empty() {
-        assert_eq!(settled, Negotiation::Accepted(Version::MIN));
+        assert_eq!(settled, Negotiation::Accepted(Microversion::MIN));
     }
     // A header sent twice is one header with a comma.
     let (generic_line, legacy_line) = (generic.join(&b','), legacy.join(&b','));

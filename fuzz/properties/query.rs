@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nova_image_proxy::nova::query::{next_query, parse_list};
+use nova_image_proxy::apis::nova::list_query::{next_query, parse_list};
 use url::Url;
 
 /// # Panics

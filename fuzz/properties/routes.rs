@@ -1,7 +1,7 @@
 //! Paths. The first line is the method, the second the path prefix, the rest the raw path.
 
+use nova_image_proxy::apis::nova::routes::{MatchedRoute, Route, Target, parse};
 use nova_image_proxy::glance::path_segment;
-use nova_image_proxy::nova::routes::{Operation, Route, Target, parse};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -38,7 +38,7 @@ pub fn holds(data: &[u8]) {
 }
 
 /// The id and the key are whole segments of the path, decoded once.
-fn is_segments(path: &str, operation: &Operation<'_>) {
+fn is_segments(path: &str, operation: &MatchedRoute<'_>) {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let id = operation.id.as_ref();
     assert!(

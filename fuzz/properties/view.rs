@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use nova_image_proxy::apis::nova::links::LinkBase;
+use nova_image_proxy::apis::nova::routes::Api;
+use nova_image_proxy::apis::nova::view::{self, Detail, ListView};
 use nova_image_proxy::glance::{Image, ImagePage};
-use nova_image_proxy::nova::links::LinkBase;
-use nova_image_proxy::nova::routes::Api;
-use nova_image_proxy::nova::view::{self, Detail, ListView};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 

@@ -1,7 +1,7 @@
 //! Whether requests could be answered now: whether Keystone and Glance are there.
 
 use crate::upstream::runtime::Spawner;
-use crate::upstream::{self, Limits, exchange};
+use crate::upstream::{self, ExchangeLimits, exchange};
 use futures_util::future::join_all;
 use http::Method;
 use serde::Serialize;
@@ -67,7 +67,7 @@ pub struct Report {
 /// Asks Keystone and Glance, at most once a second however many ask here.
 #[derive(Debug)]
 pub struct Readiness {
-    client: upstream::Client,
+    client: upstream::InstrumentedClient,
     spawner: Spawner,
     targets: Vec<Target>,
     last: Mutex<Option<(Instant, Report)>>,
@@ -77,7 +77,11 @@ pub struct Readiness {
 impl Readiness {
     /// Asks `targets`, where requests' calls are made.
     #[must_use]
-    pub fn new(client: upstream::Client, spawner: Spawner, targets: Vec<Target>) -> Self {
+    pub fn new(
+        client: upstream::InstrumentedClient,
+        spawner: Spawner,
+        targets: Vec<Target>,
+    ) -> Self {
         Self {
             client,
             spawner,
@@ -124,7 +128,7 @@ impl Readiness {
     /// Any answer will do, also one that asks for a token, unless it tells of trouble.
     async fn probe(&self, target: &Target) -> Check {
         let request = reqwest::Request::new(Method::GET, target.url.clone());
-        let limits = Limits {
+        let limits = ExchangeLimits {
             deadline: Instant::now() + PROBE,
             max_body: MAX_BODY,
         };

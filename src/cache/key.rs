@@ -1,25 +1,25 @@
 //! What an answer is found by.
 
-use super::scope::Scope;
-use super::stamp::Subject;
+use super::generation::CacheTag;
+use super::isolation::IsolationScope;
 
 /// Ends a part of the request in a key. No UTF-8 text holds this byte, so no two lists of parts
 /// become the same bytes.
-const END: u8 = 0xff;
+const SEPARATOR: u8 = 0xff;
 
 /// Whose answer, and to what. Equality is exact: the parts are compared, not a digest of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct CacheKey {
     // Requests differ more often than scopes, so they are compared first.
     request: Box<[u8]>,
-    scope: Scope,
+    scope: IsolationScope,
 }
 
-impl Key {
+impl CacheKey {
     /// The key of the request that `parts` describe: everything its answer depends on besides the
     /// scope and Glance's state.
     #[must_use]
-    pub fn new<'p, P>(scope: Scope, parts: P) -> Self
+    pub fn new<'p, P>(scope: IsolationScope, parts: P) -> Self
     where
         P: IntoIterator<Item = &'p str, IntoIter: Clone>,
     {
@@ -27,7 +27,7 @@ impl Key {
         let mut request = Vec::with_capacity(parts.clone().map(|part| part.len() + 1).sum());
         for part in parts {
             request.extend_from_slice(part.as_bytes());
-            request.push(END);
+            request.push(SEPARATOR);
         }
         Self {
             request: request.into_boxed_slice(),
@@ -37,7 +37,7 @@ impl Key {
 
     /// Whose answer this is.
     #[must_use]
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &IsolationScope {
         &self.scope
     }
 
@@ -50,11 +50,11 @@ impl Key {
 
 /// A read whose answer may be kept.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct CacheQuery {
     /// What its answer is found by.
-    pub key: Key,
+    pub key: CacheKey,
     /// Which writes make its answer old.
-    pub subject: Subject,
+    pub tag: CacheTag,
 }
 
 #[cfg(test)]
@@ -68,15 +68,15 @@ mod tests {
             one in prop::collection::vec("[ab/]{0,2}", 0..4),
             other in prop::collection::vec("[ab/]{0,2}", 0..4),
         ) {
-            let key = |parts: &[String]| Key::new(Scope::anonymous(), parts.iter().map(String::as_str));
+            let key = |parts: &[String]| CacheKey::new(IsolationScope::anonymous(), parts.iter().map(String::as_str));
             prop_assert_eq!(key(&one) == key(&other), one == other);
         }
     }
 
     #[test]
     fn a_key_weighs_what_it_holds() {
-        let empty = Key::new(Scope::anonymous(), []).bytes();
-        let key = Key::new(Scope::anonymous(), ["12345", "12345"]);
+        let empty = CacheKey::new(IsolationScope::anonymous(), []).bytes();
+        let key = CacheKey::new(IsolationScope::anonymous(), ["12345", "12345"]);
         assert_eq!(key.bytes(), empty + 12);
     }
 }

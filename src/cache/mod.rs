@@ -4,20 +4,20 @@
 //! |---|---|
 //! | whose an answer is | `scope.rs` |
 //! | what it answers | `key.rs` |
-//! | whether a write has made it old | `stamp.rs` |
+//! | whether a write has made it old | `generation.rs` |
 //! | where answers are kept, within a bound | `store.rs` |
-//! | many readers of one fetch | `flight.rs` |
-//! | how these act together | `answers.rs` |
+//! | many readers of one fetch | `receiver.rs` |
+//! | how these act together | `cache.rs` |
 
-mod answers;
-mod flight;
+mod generation;
+mod isolation;
 mod key;
-mod scope;
-mod stamp;
+mod response_cache;
+mod single_flight;
 mod store;
 
-pub use crate::config::Share;
-pub use answers::{Answers, Body, Failure, Fetched, Given};
-pub use key::{Key, Question};
-pub use scope::Scope;
-pub use stamp::{Subject, WriteGuard};
+pub use crate::config::CacheIsolation;
+pub use generation::{CacheTag, WriteGuard};
+pub use isolation::IsolationScope;
+pub use key::{CacheKey, CacheQuery};
+pub use response_cache::{Body, CacheResult, CacheableError, Fetched, ResponseCache};

@@ -1,7 +1,7 @@
 //! Where answers are kept: moka, bounded by bytes.
 
-use super::answers::Kept;
-use super::key::Key;
+use super::key::CacheKey;
+use super::response_cache::CachedResponse;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +18,7 @@ const PARTS: u64 = 32;
 /// A bounded map from keys to answers.
 #[derive(Debug)]
 pub struct Store {
-    entries: Cache<Key, Arc<Kept>, foldhash::quality::RandomState>,
+    entries: Cache<CacheKey, Arc<CachedResponse>, foldhash::quality::RandomState>,
     max_bytes: u64,
     added: AtomicU64,
 }
@@ -44,14 +44,14 @@ impl Store {
     }
 
     /// What is kept under `key`, fresh or not.
-    pub fn get(&self, key: &Key) -> Option<Arc<Kept>> {
+    pub fn get(&self, key: &CacheKey) -> Option<Arc<CachedResponse>> {
         self.entries.get(key)
     }
 
     /// Keeps an answer in place of the one before.
-    pub fn put(&self, key: Key, kept: Arc<Kept>) {
-        let weight = u64::from(weight(&key, &kept));
-        self.entries.insert(key, kept);
+    pub fn put(&self, key: CacheKey, cached: Arc<CachedResponse>) {
+        let weight = u64::from(weight(&key, &cached));
+        self.entries.insert(key, cached);
         let added = self.added.fetch_add(weight, Ordering::Relaxed) + weight;
         if added > self.max_bytes / PARTS {
             self.added.store(0, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Store {
 
 /// What an answer costs the process: an eighth more than it holds, which the allocator and entries
 /// on their way out take.
-fn weight(key: &Key, kept: &Arc<Kept>) -> u32 {
-    let held = OVERHEAD + key.bytes() + kept.bytes();
+fn weight(key: &CacheKey, cached: &Arc<CachedResponse>) -> u32 {
+    let held = OVERHEAD + key.bytes() + cached.bytes();
     u32::try_from(held + held / 8).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! `[admin]`: the operator's port.
 
-use super::Problem;
+use super::Violation;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,11 +28,11 @@ impl Default for Admin {
 impl Admin {
     /// What is wrong with this section, next to clients on `clients`.
     #[must_use]
-    pub fn problems(&self, clients: SocketAddr) -> Vec<Problem> {
+    pub fn validate(&self, clients: SocketAddr) -> Vec<Violation> {
         let same = |own: SocketAddr| own == clients && own.port() != 0;
         if self.listen.is_some_and(same) {
             let message = "must be another address than server.listen";
-            return vec![Problem::new("admin.listen", message)];
+            return vec![Violation::new("admin.listen", message)];
         }
         Vec::new()
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Problem;
+use super::Violation;
 
 /// Beyond this a revoked token would stay good for longer than anyone expects.
-const LONGEST_TOKEN_TTL: Duration = Duration::from_secs(3600);
+const LONGEST_TOKEN_CACHE_TIME: Duration = Duration::from_secs(3600);
 /// Every entry costs a few hundred bytes at least.
 const MOST_TOKEN_CACHE_ENTRIES: u64 = 1_000_000;
 
@@ -30,7 +30,7 @@ impl<'de> Deserialize<'de> for AuthMode {
             ("passthrough", Self::Passthrough),
             ("none", Self::None),
         ];
-        super::words::one_of(deserializer, &words)
+        super::enum_value::enum_value(deserializer, &words)
     }
 }
 
@@ -45,7 +45,7 @@ pub struct Auth {
     /// How long Keystone's answer for a token is believed, which is also how long a revoked token
     /// can stay good. Zero asks Keystone every time.
     #[serde(with = "humantime_serde")]
-    pub token_ttl: Duration,
+    pub token_cache_time: Duration,
     /// How many validated tokens are remembered.
     pub token_cache_entries: u64,
 }
@@ -55,7 +55,7 @@ impl Default for Auth {
         Self {
             mode: None,
             allow_anonymous: false,
-            token_ttl: Duration::from_secs(60),
+            token_cache_time: Duration::from_secs(60),
             token_cache_entries: 10_000,
         }
     }
@@ -64,18 +64,21 @@ impl Default for Auth {
 impl Auth {
     /// Everything in this section that is not allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.token_ttl > LONGEST_TOKEN_TTL {
-            problems.push(Problem::new("auth.token_ttl", "must be at most 1h"));
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        if self.token_cache_time > LONGEST_TOKEN_CACHE_TIME {
+            violations.push(Violation::new(
+                "auth.token_cache_time",
+                "must be at most 1h",
+            ));
         }
         if !(1..=MOST_TOKEN_CACHE_ENTRIES).contains(&self.token_cache_entries) {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "auth.token_cache_entries",
                 format!("must be between 1 and {MOST_TOKEN_CACHE_ENTRIES}"),
             ));
         }
-        problems
+        violations
     }
 }
 
@@ -84,25 +87,28 @@ mod tests {
     use super::*;
 
     fn keys(auth: &Auth) -> Vec<&'static str> {
-        auth.problems()
+        auth.validate()
             .into_iter()
-            .map(|problem| problem.key)
+            .map(|violation| violation.key)
             .collect()
     }
 
     #[test]
     fn the_defaults_are_allowed() {
-        assert!(Auth::default().problems().is_empty());
+        assert!(Auth::default().validate().is_empty());
     }
 
     #[test]
     fn every_value_out_of_bounds_is_named() {
         let auth = Auth {
-            token_ttl: Duration::from_secs(3601),
+            token_cache_time: Duration::from_secs(3601),
             token_cache_entries: 0,
             ..Auth::default()
         };
-        assert_eq!(keys(&auth), ["auth.token_ttl", "auth.token_cache_entries"]);
+        assert_eq!(
+            keys(&auth),
+            ["auth.token_cache_time", "auth.token_cache_entries"]
+        );
     }
 
     #[test]
@@ -114,8 +120,9 @@ mod tests {
     #[test]
     fn modes_and_durations_are_read_as_operators_write_them() {
         let auth: Auth =
-            serde_json::from_str(r#"{"mode": "passthrough", "token_ttl": "2m 5s"}"#).unwrap();
+            serde_json::from_str(r#"{"mode": "passthrough", "token_cache_time": "2m 5s"}"#)
+                .unwrap();
         assert_eq!(auth.mode, Some(AuthMode::Passthrough));
-        assert_eq!(auth.token_ttl, Duration::from_secs(125));
+        assert_eq!(auth.token_cache_time, Duration::from_secs(125));
     }
 }

@@ -1,13 +1,13 @@
 //! `[cache]`: answers that are given again.
 
-use super::Problem;
+use super::Violation;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
 /// Who shares cached answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Share {
+pub enum CacheIsolation {
     /// Everybody who has the same roles in the same project.
     #[default]
     Project,
@@ -15,9 +15,9 @@ pub enum Share {
     User,
 }
 
-impl<'de> Deserialize<'de> for Share {
+impl<'de> Deserialize<'de> for CacheIsolation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::words::one_of(
+        super::enum_value::enum_value(
             deserializer,
             &[("project", Self::Project), ("user", Self::User)],
         )
@@ -36,7 +36,7 @@ pub struct Cache {
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
     /// `project` or `user`.
-    pub share: Share,
+    pub isolation: CacheIsolation,
     /// How long beyond `ttl` an answer is still given while Glance fails; zero for never.
     #[serde(with = "humantime_serde")]
     pub stale_if_error: Duration,
@@ -52,7 +52,7 @@ impl Default for Cache {
             enabled: true,
             max_bytes: 256 << 20,
             ttl: Duration::from_secs(2),
-            share: Share::Project,
+            isolation: CacheIsolation::Project,
             stale_if_error: Duration::ZERO,
             transitional_window: Duration::from_secs(3600),
         }
@@ -67,21 +67,27 @@ const LEAST_BYTES: u64 = 1 << 20;
 impl Cache {
     /// What is wrong with this section.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         if self.ttl > Duration::from_secs(3600) {
-            problems.push(Problem::new("cache.ttl", "must be at most 1h"));
+            violations.push(Violation::new("cache.ttl", "must be at most 1h"));
         }
         if self.stale_if_error > LONGEST {
-            problems.push(Problem::new("cache.stale_if_error", "must be at most 1day"));
+            violations.push(Violation::new(
+                "cache.stale_if_error",
+                "must be at most 1day",
+            ));
         }
         if self.transitional_window > LONGEST {
             let key = "cache.transitional_window";
-            problems.push(Problem::new(key, "must be at most 1day"));
+            violations.push(Violation::new(key, "must be at most 1day"));
         }
         if self.max_bytes < LEAST_BYTES {
-            problems.push(Problem::new("cache.max_bytes", "must be at least 1048576"));
+            violations.push(Violation::new(
+                "cache.max_bytes",
+                "must be at least 1048576",
+            ));
         }
-        problems
+        violations
     }
 }

@@ -1,6 +1,6 @@
 //! `[glance]`: the image service behind the gateway.
 
-use super::Problem;
+use super::Violation;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 use url::Url;
@@ -17,7 +17,7 @@ pub enum GlanceMode {
 
 impl<'de> Deserialize<'de> for GlanceMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::words::one_of(
+        super::enum_value::enum_value(
             deserializer,
             &[("external", Self::External), ("embedded", Self::Embedded)],
         )
@@ -32,7 +32,7 @@ pub struct Glance {
     pub mode: Option<GlanceMode>,
     /// Base URLs of one Glance, with or without `/v2`: requests are spread over them. The first
     /// one stands for all of them in links.
-    #[serde(deserialize_with = "super::list::deserialize")]
+    #[serde(deserialize_with = "super::string_list::deserialize")]
     pub endpoints: Vec<Url>,
     /// Images asked for in one page; Glance itself gives at most 1000.
     pub page_size: u64,
@@ -85,19 +85,19 @@ impl Default for Glance {
 impl Glance {
     /// What is wrong with this section.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         if !self.endpoints.iter().all(super::is_plain_http) {
-            problems.push(Problem::new("glance.endpoints", super::PLAIN_HTTP));
+            violations.push(Violation::new("glance.endpoints", super::PLAIN_URL));
         }
         if !(1..=1000).contains(&self.page_size) {
-            problems.push(Problem::new("glance.page_size", "must be from 1 to 1000"));
+            violations.push(Violation::new("glance.page_size", "must be from 1 to 1000"));
         }
         if self.max_images == 0 {
-            problems.push(Problem::new("glance.max_images", "must be at least 1"));
+            violations.push(Violation::new("glance.max_images", "must be at least 1"));
         }
         if self.max_answer < 4096 {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "glance.max_answer",
                 "must be at least 4096 bytes",
             ));
@@ -108,15 +108,15 @@ impl Glance {
             ("glance.eject_for", self.eject_for),
         ] {
             if value.is_zero() {
-                problems.push(Problem::new(key, "must be longer than zero"));
+                violations.push(Violation::new(key, "must be longer than zero"));
             }
         }
-        problems.extend(self.problems_of_many());
-        problems
+        violations.extend(self.merge_checks());
+        violations
     }
 
-    fn problems_of_many(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    fn merge_checks(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         for (key, value, range) in [
             ("glance.max_in_flight", self.max_in_flight, 1..=10_000),
             ("glance.max_queue", self.max_queue, 0..=1_000_000),
@@ -125,15 +125,15 @@ impl Glance {
         ] {
             if !range.contains(&value) {
                 let message = format!("must be from {} to {}", range.start(), range.end());
-                problems.push(Problem::new(key, message));
+                violations.push(Violation::new(key, message));
             }
         }
         if self.eject_at_most < self.eject_for {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "glance.eject_at_most",
                 "must not be shorter than glance.eject_for",
             ));
         }
-        problems
+        violations
     }
 }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
-use super::Problem;
+use super::Violation;
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Interface {
             ("internal", Self::Internal),
             ("admin", Self::Admin),
         ];
-        super::words::one_of(deserializer, &words)
+        super::enum_value::enum_value(deserializer, &words)
     }
 }
 
@@ -61,18 +61,18 @@ impl Interface {
 #[serde(default, deny_unknown_fields)]
 pub struct Keystone {
     /// Keystone as the gateway reaches it, with or without `/v3`.
-    pub url: Option<Url>,
-    /// Keystone as clients reach it, named to them in a 401. `url` when absent.
-    pub public_url: Option<Url>,
+    pub auth_url: Option<Url>,
+    /// Keystone as clients reach it, named to them in a 401. `auth_url` when absent.
+    pub www_authenticate_uri: Option<Url>,
     /// How long one validation may take, authentication of the gateway itself included.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
     /// The region whose image endpoint is taken from a catalog; any when absent.
-    pub region: Option<String>,
+    pub region_name: Option<String>,
     /// The interface that is taken from a catalog.
     pub interface: Interface,
     /// Roles one of which makes a token good as a service token.
-    #[serde(deserialize_with = "super::list::deserialize")]
+    #[serde(deserialize_with = "super::string_list::deserialize")]
     pub service_token_roles: Vec<String>,
     /// The user to authenticate as.
     pub username: Option<String>,
@@ -103,10 +103,10 @@ pub struct Keystone {
 impl Default for Keystone {
     fn default() -> Self {
         Self {
-            url: None,
-            public_url: None,
+            auth_url: None,
+            www_authenticate_uri: None,
             timeout: Duration::from_secs(5),
-            region: None,
+            region_name: None,
             interface: Interface::Public,
             service_token_roles: vec!["service".to_owned()],
             username: None,
@@ -193,16 +193,19 @@ pub enum Credentials {
 }
 
 impl Keystone {
-    /// The URI a 401 names in `WWW-Authenticate`: `public_url`, or else `url`.
+    /// The URI a 401 names in `WWW-Authenticate`: `www_authenticate_uri`, or else `auth_url`.
     #[must_use]
     pub fn authenticate_uri(&self) -> Option<&str> {
-        let url = self.public_url.as_ref().or(self.url.as_ref())?;
+        let url = self
+            .www_authenticate_uri
+            .as_ref()
+            .or(self.auth_url.as_ref())?;
         Some(url.as_str().trim_end_matches('/'))
     }
 
     /// The credentials to validate tokens with; `None` lets every token validate itself.
     ///
-    /// An incomplete set is `None` as well: [`Keystone::problems`] names what is missing.
+    /// An incomplete set is `None` as well: [`Keystone::violations`] names what is missing.
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
         if let Some(id) = &self.application_credential_id {
@@ -229,7 +232,7 @@ impl Keystone {
 
     /// The setting that names a file from which no secret can be read.
     #[must_use]
-    pub fn unreadable_secret(&self) -> Option<Problem> {
+    pub fn unreadable_secret(&self) -> Option<Violation> {
         let (key, source) = match self.credentials()? {
             Credentials::Password { password, .. } => ("keystone.password_file", password),
             Credentials::ApplicationCredential { secret, .. } => {
@@ -237,7 +240,7 @@ impl Keystone {
             }
         };
         let error = source.read().err()?;
-        Some(Problem::new(
+        Some(Violation::new(
             key,
             format!("must be a file with a secret: {error}"),
         ))
@@ -245,36 +248,36 @@ impl Keystone {
 
     /// Everything in this section that is not allowed.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        problems.extend(
-            self.url
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        violations.extend(
+            self.auth_url
                 .as_ref()
-                .and_then(|url| url_problem("keystone.url", url)),
+                .and_then(|url| url_violation("keystone.auth_url", url)),
         );
-        problems.extend(
-            self.public_url
+        violations.extend(
+            self.www_authenticate_uri
                 .as_ref()
-                .and_then(|url| url_problem("keystone.public_url", url)),
+                .and_then(|url| url_violation("keystone.www_authenticate_uri", url)),
         );
         if !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&self.timeout) {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "keystone.timeout",
                 "must be between 10ms and 1m",
             ));
         }
         if self.service_token_roles.iter().any(String::is_empty) {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "keystone.service_token_roles",
                 "must be a list of role names, none of them empty",
             ));
         }
-        self.domain_problems(&mut problems);
-        self.credential_problems(&mut problems);
-        problems
+        self.domain_problems(&mut violations);
+        self.credential_problems(&mut violations);
+        violations
     }
 
-    fn domain_problems(&self, problems: &mut Vec<Problem>) {
+    fn domain_problems(&self, violations: &mut Vec<Violation>) {
         let domains = [
             (
                 "keystone.user_domain_id",
@@ -289,7 +292,7 @@ impl Keystone {
         ];
         for (key, id, name) in domains {
             if id.is_some() && name.is_some() {
-                problems.push(Problem::new(
+                violations.push(Violation::new(
                     key,
                     "give the domain's id or its name, not both",
                 ));
@@ -297,7 +300,7 @@ impl Keystone {
         }
     }
 
-    fn credential_problems(&self, problems: &mut Vec<Problem>) {
+    fn credential_problems(&self, violations: &mut Vec<Violation>) {
         let of_user = self.username.is_some()
             || self.project_name.is_some()
             || self.password.is_some()
@@ -306,20 +309,20 @@ impl Keystone {
             || self.application_credential_secret.is_some()
             || self.application_credential_secret_file.is_some();
         if of_user && of_application {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "keystone.application_credential_id",
                 "give an application credential or a user with a password, not both",
             ));
             return;
         }
         if of_user {
-            require(problems, "keystone.username", self.username.as_ref());
+            require(violations, "keystone.username", self.username.as_ref());
             require(
-                problems,
+                violations,
                 "keystone.project_name",
                 self.project_name.as_ref(),
             );
-            problems.extend(secret_problem(
+            violations.extend(secret_problem(
                 "keystone.password",
                 self.password.as_ref(),
                 self.password_file.as_deref(),
@@ -327,11 +330,11 @@ impl Keystone {
         }
         if of_application {
             require(
-                problems,
+                violations,
                 "keystone.application_credential_id",
                 self.application_credential_id.as_ref(),
             );
-            problems.extend(secret_problem(
+            violations.extend(secret_problem(
                 "keystone.application_credential_secret",
                 self.application_credential_secret.as_ref(),
                 self.application_credential_secret_file.as_deref(),
@@ -360,13 +363,13 @@ fn secret_problem(
     key: &'static str,
     inline: Option<&SecretString>,
     file: Option<&Path>,
-) -> Option<Problem> {
+) -> Option<Violation> {
     match (inline, file) {
-        (Some(_), Some(_)) => Some(Problem::new(
+        (Some(_), Some(_)) => Some(Violation::new(
             key,
             "give the secret itself or the file that holds it, not both",
         )),
-        (None, None) => Some(Problem::new(
+        (None, None) => Some(Violation::new(
             key,
             "is needed with the other credentials, here or in a file (the same name with `_file`)",
         )),
@@ -374,14 +377,14 @@ fn secret_problem(
     }
 }
 
-fn require(problems: &mut Vec<Problem>, key: &'static str, value: Option<&String>) {
+fn require(violations: &mut Vec<Violation>, key: &'static str, value: Option<&String>) {
     if value.is_none_or(String::is_empty) {
-        problems.push(Problem::new(key, "is needed with the other credentials"));
+        violations.push(Violation::new(key, "is needed with the other credentials"));
     }
 }
 
-fn url_problem(key: &'static str, url: &Url) -> Option<Problem> {
-    (!super::is_plain_http(url)).then(|| Problem::new(key, super::PLAIN_HTTP))
+fn url_violation(key: &'static str, url: &Url) -> Option<Violation> {
+    (!super::is_plain_http(url)).then(|| Violation::new(key, super::PLAIN_URL))
 }
 
 #[cfg(test)]
@@ -394,9 +397,9 @@ mod tests {
 
     fn keys(settings: &Keystone) -> Vec<&'static str> {
         settings
-            .problems()
+            .validate()
             .into_iter()
-            .map(|problem| problem.key)
+            .map(|violation| violation.key)
             .collect()
     }
 
@@ -417,22 +420,21 @@ mod tests {
             "http://k/v3?x=1",
             "http://k/v3#x",
         ] {
-            let settings = read(serde_json::json!({"url": url, "public_url": url}));
+            let settings = read(serde_json::json!({"auth_url": url, "www_authenticate_uri": url}));
             assert_eq!(
                 keys(&settings),
-                ["keystone.url", "keystone.public_url"],
+                ["keystone.auth_url", "keystone.www_authenticate_uri"],
                 "{url}"
             );
-            assert!(!format!("{:?}", settings.problems()).contains("hunter2"));
+            assert!(!format!("{:?}", settings.validate()).contains("hunter2"));
         }
     }
 
     #[test]
     fn a_401_names_the_public_url_or_else_the_url() {
-        let private = serde_json::json!({"url": "http://k:5000/"});
+        let private = serde_json::json!({"auth_url": "http://k:5000/"});
         assert_eq!(read(private).authenticate_uri(), Some("http://k:5000"));
-        let both =
-            serde_json::json!({"url": "http://k", "public_url": "https://public/identity/v3"});
+        let both = serde_json::json!({"auth_url": "http://k", "www_authenticate_uri": "https://public/identity/v3"});
         assert_eq!(
             read(both).authenticate_uri(),
             Some("https://public/identity/v3")
@@ -518,7 +520,7 @@ mod tests {
         let settings = read(serde_json::json!({
             "password": "hunter2", "application_credential_secret": "hunter2",
         }));
-        assert!(!format!("{settings:?} {:?}", settings.problems()).contains("hunter2"));
+        assert!(!format!("{settings:?} {:?}", settings.validate()).contains("hunter2"));
         let written = serde_json::to_value(&settings).unwrap();
         assert_eq!(written["password"], "***");
         assert_eq!(written["application_credential_secret"], "***");

@@ -1,6 +1,6 @@
 //! `[log]`: what is written to standard error.
 
-use super::Problem;
+use super::Violation;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How a log line looks.
@@ -15,7 +15,7 @@ pub enum LogFormat {
 
 impl<'de> Deserialize<'de> for LogFormat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::words::one_of(deserializer, &[("text", Self::Text), ("json", Self::Json)])
+        super::enum_value::enum_value(deserializer, &[("text", Self::Text), ("json", Self::Json)])
     }
 }
 
@@ -44,10 +44,10 @@ impl Default for Log {
 impl Log {
     /// What is wrong with this section.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn validate(&self) -> Vec<Violation> {
         match self.level.parse::<tracing_subscriber::EnvFilter>() {
             Ok(_) => Vec::new(),
-            Err(_) => vec![Problem::new(
+            Err(_) => vec![Violation::new(
                 "log.level",
                 "must be error, warn, info, debug, trace or off, or a list such as \
                  `info,hyper=debug`",

@@ -7,25 +7,25 @@ mod admin;
 mod auth;
 mod cache;
 pub mod embedded;
+mod enum_value;
 mod glance;
 mod keystone;
-mod list;
 mod log;
 mod nova;
-mod problem;
 mod server;
-mod words;
+mod string_list;
+mod violation;
 
 pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
-pub use cache::{Cache, Share};
+pub use cache::{Cache, CacheIsolation};
 pub use embedded::Embedded;
 pub use glance::{Glance, GlanceMode};
 pub use keystone::{Credentials, Domain, Interface, Keystone, SecretSource};
 pub use log::{Log, LogFormat};
 pub use nova::Nova;
-pub use problem::Problem;
 pub use server::Server;
+pub use violation::Violation;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
@@ -39,7 +39,7 @@ use url::Url;
 const PREFIX: &str = "NOVA_IMAGE_PROXY";
 
 /// What a URL in the settings must be.
-const PLAIN_HTTP: &str =
+const PLAIN_URL: &str =
     "must be an http:// or https:// URL with a host, without user, password, query or fragment";
 
 /// All settings.
@@ -84,20 +84,20 @@ pub enum LoadError {
         /// The setting's full name as far as it is known.
         key: String,
         /// Where the value came from, or nothing.
-        source_of_value: Origin,
+        source_of_value: ValueSource,
         /// What is wrong.
         message: String,
     },
     /// Values that are well-formed but cannot be used, or not together.
     #[error("{}", lines(.0))]
-    Invalid(Vec<(Problem, Origin)>),
+    Invalid(Vec<(Violation, ValueSource)>),
 }
 
 /// Where a setting's value came from, as a suffix for a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin(Option<String>);
+pub struct ValueSource(Option<String>);
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Some(origin) => write!(f, " (from {origin})"),
@@ -106,10 +106,10 @@ impl fmt::Display for Origin {
     }
 }
 
-fn lines(problems: &[(Problem, Origin)]) -> String {
-    let mut lines = problems
+fn lines(violations: &[(Violation, ValueSource)]) -> String {
+    let mut lines = violations
         .iter()
-        .map(|(problem, origin)| format!("{}{origin}: {}", problem.key, problem.message));
+        .map(|(violation, origin)| format!("{}{origin}: {}", violation.key, violation.message));
     let first = lines.next().unwrap_or_default();
     lines.fold(first, |all, line| all + "\n" + &line)
 }
@@ -144,7 +144,7 @@ pub fn load(
         .map_err(|error| LoadError::Unreadable(error.to_string()))?;
     let values = config::Source::collect(&layers)
         .map_err(|error| LoadError::Unreadable(error.to_string()))?;
-    let origin = |key: &str| Origin(origin_of(&values, key));
+    let origin = |key: &str| ValueSource(source_of(&values, key));
     let mut settings: Settings =
         serde_path_to_error::deserialize(layers.clone()).map_err(|error| {
             let key = error.path().to_string();
@@ -155,20 +155,20 @@ pub fn load(
             }
         })?;
     settings.resolve();
-    let problems = settings.problems();
-    if problems.is_empty() {
+    let violations = settings.validate();
+    if violations.is_empty() {
         return Ok(settings);
     }
     Err(LoadError::Invalid(
-        problems
+        violations
             .into_iter()
-            .map(|problem| (problem.clone(), origin(problem.key)))
+            .map(|violation| (violation.clone(), origin(violation.key)))
             .collect(),
     ))
 }
 
 /// Where the value of `key` (`section.name`) came from.
-fn origin_of(values: &config::Map<String, config::Value>, key: &str) -> Option<String> {
+fn source_of(values: &config::Map<String, config::Value>, key: &str) -> Option<String> {
     let (section, name) = key.split_once('.').unwrap_or((key, ""));
     let value = values.get(section)?;
     let config::ValueKind::Table(table) = &value.kind else {
@@ -194,9 +194,9 @@ fn plain(error: &config::ConfigError) -> String {
 
 impl Settings {
     fn resolve(&mut self) {
-        let alone = self.keystone.url.is_none() && self.glance.endpoints.is_empty();
+        let alone = self.keystone.auth_url.is_none() && self.glance.endpoints.is_empty();
         if self.auth.mode.is_none() {
-            self.auth.mode = if self.keystone.url.is_some() {
+            self.auth.mode = if self.keystone.auth_url.is_some() {
                 Some(AuthMode::Keystone)
             } else if self.glance.endpoints.is_empty() {
                 Some(AuthMode::None)
@@ -214,41 +214,41 @@ impl Settings {
         }
     }
 
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = self.server.problems();
-        problems.extend(self.nova.problems());
-        problems.extend(self.auth.problems());
-        problems.extend(self.keystone.problems());
-        problems.extend(self.glance.problems());
-        problems.extend(self.cache.problems());
-        problems.extend(self.log.problems());
-        problems.extend(self.admin.problems(self.server.listen));
-        problems.extend(self.combinations());
-        problems
+    fn validate(&self) -> Vec<Violation> {
+        let mut violations = self.server.validate();
+        violations.extend(self.nova.validate());
+        violations.extend(self.auth.validate());
+        violations.extend(self.keystone.validate());
+        violations.extend(self.glance.validate());
+        violations.extend(self.cache.validate());
+        violations.extend(self.log.validate());
+        violations.extend(self.admin.validate(self.server.listen));
+        violations.extend(self.cross_checks());
+        violations
     }
 
     /// Rules that more than one section takes part in.
-    fn combinations(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    fn cross_checks(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         let embedded = self.glance.mode == Some(GlanceMode::Embedded);
         match self.auth.mode {
-            None => problems.push(Problem::new(
+            None => violations.push(Violation::new(
                 "auth.mode",
-                "must be set when glance.endpoints is: keystone (with keystone.url), passthrough \
+                "must be set when glance.endpoints is: keystone (with keystone.auth_url), passthrough \
                  or none",
             )),
-            Some(AuthMode::Keystone) if self.keystone.url.is_none() => problems.push(Problem::new(
-                "keystone.url",
+            Some(AuthMode::Keystone) if self.keystone.auth_url.is_none() => violations.push(Violation::new(
+                "keystone.auth_url",
                 "must be set for auth.mode = keystone, such as http://keystone:5000/v3",
             )),
-            Some(AuthMode::Passthrough) if embedded => problems.push(Problem::new(
+            Some(AuthMode::Passthrough) if embedded => violations.push(Violation::new(
                 "glance.mode",
                 "embedded cannot judge tokens, so it does not go with auth.mode = passthrough",
             )),
             Some(AuthMode::None)
                 if !self.server.listen.ip().is_loopback() && !self.auth.allow_anonymous =>
             {
-                problems.push(Problem::new(
+                violations.push(Violation::new(
                     "server.listen",
                     "must be a loopback address with auth.mode = none, which lets everybody in; \
                      set auth.allow_anonymous = true to mean it",
@@ -258,27 +258,27 @@ impl Settings {
         }
         let unread = self.auth.mode == Some(AuthMode::Passthrough);
         if unread && self.cache.enabled && !self.cache.stale_if_error.is_zero() {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "cache.stale_if_error",
                 "does not go with auth.mode = passthrough: while Glance fails nobody could tell \
                  whether the token is still good",
             ));
         }
         if embedded && !self.glance.endpoints.is_empty() {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "glance.endpoints",
                 "must be empty with glance.mode = embedded",
             ));
         }
         let catalog = self.auth.mode == Some(AuthMode::Keystone);
         if !embedded && self.glance.endpoints.is_empty() && !catalog && self.auth.mode.is_some() {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "glance.endpoints",
                 "must name a Glance, such as http://glance:9292 (only auth.mode = keystone can \
                  take it from the token's catalog)",
             ));
         }
-        problems
+        violations
     }
 }
 
@@ -288,7 +288,7 @@ fn masked<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result
     secret.as_ref().map(|_| "***").serialize(serializer)
 }
 
-/// Whether `url` is what [`PLAIN_HTTP`] says.
+/// Whether `url` is what [`PLAIN_URL`] says.
 fn is_plain_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
         && url.has_host()

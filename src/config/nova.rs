@@ -1,6 +1,6 @@
 //! `[nova]`: the API that is served.
 
-use super::Problem;
+use super::Violation;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
@@ -37,13 +37,13 @@ impl Default for Nova {
 impl Nova {
     /// What is wrong with this section.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         if self.max_limit == 0 {
-            problems.push(Problem::new("nova.max_limit", "must be at least 1"));
+            violations.push(Violation::new("nova.max_limit", "must be at least 1"));
         }
         if self.metadata_items < -1 {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "nova.metadata_items",
                 "must be -1 (no limit) or more",
             ));
@@ -56,10 +56,10 @@ impl Nova {
                 .as_ref()
                 .is_some_and(|url| !super::is_plain_http(url))
             {
-                problems.push(Problem::new(key, super::PLAIN_HTTP));
+                violations.push(Violation::new(key, super::PLAIN_URL));
             }
         }
-        problems
+        violations
     }
 }
 

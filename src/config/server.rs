@@ -1,6 +1,6 @@
 //! `[server]`: where and how legacy clients are served.
 
-use super::Problem;
+use super::Violation;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -93,36 +93,39 @@ impl Server {
 
     /// What is wrong with this section.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         if !is_path_prefix(&self.path_prefix) {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "server.path_prefix",
                 "must be empty or a path such as `/compute`: a leading slash, no trailing one, \
                  and in each segment only letters, digits, `-`, `_`, `.` and `~`",
             ));
         }
         if self.workers > 1024 {
-            problems.push(Problem::new("server.workers", "must be at most 1024"));
+            violations.push(Violation::new("server.workers", "must be at most 1024"));
         }
         if self.max_body == 0 {
-            problems.push(Problem::new("server.max_body", "must be at least 1 byte"));
+            violations.push(Violation::new("server.max_body", "must be at least 1 byte"));
         }
         if !(1..=1_000_000).contains(&self.max_connections) {
-            problems.push(Problem::new(
+            violations.push(Violation::new(
                 "server.max_connections",
                 "must be 1 to 1000000",
             ));
         }
         if self.max_in_flight == 0 {
-            problems.push(Problem::new("server.max_in_flight", "must be at least 1"));
+            violations.push(Violation::new("server.max_in_flight", "must be at least 1"));
         }
         if !(1..=65_535).contains(&self.backlog) {
-            problems.push(Problem::new("server.backlog", "must be 1 to 65535"));
+            violations.push(Violation::new("server.backlog", "must be 1 to 65535"));
         }
         // The HTTP library reads no more than 128 KiB of a head.
         if !(256..=65_536).contains(&self.max_uri) {
-            problems.push(Problem::new("server.max_uri", "must be 256 to 65536 bytes"));
+            violations.push(Violation::new(
+                "server.max_uri",
+                "must be 256 to 65536 bytes",
+            ));
         }
         for (key, value) in [
             ("server.head_timeout", self.head_timeout),
@@ -135,13 +138,13 @@ impl Server {
             ("server.drain_grace", self.drain_grace),
         ] {
             if value.is_zero() || value > DAY {
-                problems.push(Problem::new(
+                violations.push(Violation::new(
                     key,
                     "must be longer than zero and at most a day",
                 ));
             }
         }
-        problems
+        violations
     }
 }
 
@@ -172,7 +175,7 @@ impl<'de> Deserialize<'de> for Network {
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    super::list::deserialize::<D, Network>(deserializer)
+    super::string_list::deserialize::<D, Network>(deserializer)
         .map(|networks| networks.into_iter().map(|Network(net)| net).collect())
 }
 
@@ -196,7 +199,7 @@ mod tests {
             path_prefix: prefix.into(),
             ..Server::default()
         };
-        assert_eq!(server.problems().is_empty(), good);
+        assert_eq!(server.validate().is_empty(), good);
     }
 
     #[test]

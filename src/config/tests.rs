@@ -56,8 +56,8 @@ fn lists_have_commas_and_durations_have_units() {
 }
 
 #[rstest]
-#[case(&[("KEYSTONE__URL", "http://k:5000/v3")], AuthMode::Keystone)]
-#[case(&[("KEYSTONE__URL", "http://k"), ("GLANCE__ENDPOINTS", "http://g")], AuthMode::Keystone)]
+#[case(&[("KEYSTONE__AUTH_URL", "http://k:5000/v3")], AuthMode::Keystone)]
+#[case(&[("KEYSTONE__AUTH_URL", "http://k"), ("GLANCE__ENDPOINTS", "http://g")], AuthMode::Keystone)]
 fn a_cloud_in_the_settings_means_an_external_glance(
     #[case] pairs: &[(&str, &str)],
     #[case] mode: AuthMode,
@@ -69,7 +69,7 @@ fn a_cloud_in_the_settings_means_an_external_glance(
 
 #[rstest]
 #[case::forgotten_mode(&[("GLANCE__ENDPOINTS", "http://g:9292")], "auth.mode: must be set")]
-#[case::forgotten_keystone(&[("AUTH__MODE", "keystone")], "keystone.url: must be set")]
+#[case::forgotten_keystone(&[("AUTH__MODE", "keystone")], "keystone.auth_url: must be set")]
 #[case::forgotten_glance(&[("AUTH__MODE", "passthrough")], "glance.endpoints: must name a Glance")]
 #[case::open_to_the_world(&[("SERVER__LISTEN", "0.0.0.0:80")],
     "server.listen (from the environment): must be a loopback address")]
@@ -133,7 +133,7 @@ fn the_admin_port_is_on_loopback_and_can_be_off() {
 fn embedded_by_name_goes_with_keystone() {
     let settings = loaded(&[
         ("GLANCE__MODE", "embedded"),
-        ("KEYSTONE__URL", "http://k:5000"),
+        ("KEYSTONE__AUTH_URL", "http://k:5000"),
     ]);
     assert_eq!(settings.glance.mode, Some(GlanceMode::Embedded));
 }

@@ -1,11 +1,13 @@
 //! The calls to Glance.
 
+use super::endpoint_pools::EndpointPools;
 use super::error::GlanceError;
 use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery, path_segment};
-use super::services::Services;
-use crate::telemetry::spent::Spent;
-use crate::upstream::{self, Answer, CallLimits, Counters, Repeat, Rules, TransportError};
+use crate::telemetry::upstream_time::UpstreamTime;
+use crate::upstream::{
+    self, CallOptions, Idempotency, Response, TransportError, UpstreamCounters, UpstreamPolicy,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ const REQUEST_ID: &str = "X-Openstack-Request-Id";
 
 /// For whom, where and until when Glance is called.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct CallContext {
     /// The Glance that is asked: the first of the configured endpoints, which stands for all of
     /// them, or the one of the token's catalog. Which of several answers is not to be seen in links
     /// or keys.
@@ -29,12 +31,12 @@ pub struct Caller {
     /// When the whole request must be answered.
     pub deadline: Instant,
     /// Where the time spent in calls adds up.
-    pub spent: Spent,
+    pub spent: UpstreamTime,
 }
 
 /// Limits of the calls, from the `[glance]` settings.
 #[derive(Debug, Clone, Copy)]
-pub struct Call {
+pub struct CallLimits {
     /// Longest time for one call.
     pub timeout: Duration,
     /// Largest answer, in bytes.
@@ -47,23 +49,23 @@ pub struct Call {
 
 /// A client of the Image service; clones share connections.
 #[derive(Debug, Clone)]
-pub struct Glance {
-    client: upstream::Client,
-    pub(super) call: Call,
-    services: Arc<Services>,
+pub struct GlanceClient {
+    client: upstream::InstrumentedClient,
+    pub(super) call: CallLimits,
+    services: Arc<EndpointPools>,
 }
 
-impl Glance {
+impl GlanceClient {
     /// A client with these limits. `configured` are the endpoints of the one Glance that there is,
-    /// unless callers bring their own; the first of them stands for all in [`Caller::endpoint`].
+    /// unless callers bring their own; the first of them stands for all in [`CallContext::endpoint`].
     #[must_use]
     pub fn new(
-        client: upstream::Client,
-        call: Call,
+        client: upstream::InstrumentedClient,
+        call: CallLimits,
         configured: Vec<Endpoint>,
-        rules: Rules,
+        rules: UpstreamPolicy,
     ) -> Self {
-        let services = Arc::new(Services::new(configured, rules));
+        let services = Arc::new(EndpointPools::new(configured, rules));
         Self {
             client,
             call,
@@ -73,29 +75,29 @@ impl Glance {
 
     /// What happened on the way to Glance so far.
     #[must_use]
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub fn counters(&self) -> &Arc<UpstreamCounters> {
         self.services.counters()
     }
 
     /// When a write for `caller` that begins now is over.
     #[must_use]
-    pub fn deadline(&self, caller: &Caller) -> Instant {
+    pub fn deadline(&self, caller: &CallContext) -> Instant {
         caller.deadline.min(Instant::now() + self.call.timeout)
     }
 
     /// `GET /v2/images/{id}`: the image's JSON, not yet read.
-    pub async fn show(&self, caller: &Caller, id: &str) -> Result<Bytes, GlanceError> {
+    pub async fn show(&self, caller: &CallContext, id: &str) -> Result<Bytes, GlanceError> {
         let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
         let answer = self
             .send(caller, Method::GET, &format!("/v2/images/{segment}"), None)
             .await?;
-        expect(answer, StatusCode::OK)
+        require_status(answer, StatusCode::OK)
     }
 
     /// `PATCH /v2/images/{id}`: the changed image's JSON.
     pub async fn patch(
         &self,
-        caller: &Caller,
+        caller: &CallContext,
         id: &str,
         ops: &[PatchOp],
     ) -> Result<Bytes, GlanceError> {
@@ -104,11 +106,11 @@ impl Glance {
         let answer = self
             .send(caller, Method::PATCH, &path, Some(patch::to_json(ops)))
             .await?;
-        expect(answer, StatusCode::OK)
+        require_status(answer, StatusCode::OK)
     }
 
     /// `DELETE /v2/images/{id}`
-    pub async fn delete(&self, caller: &Caller, id: &str) -> Result<(), GlanceError> {
+    pub async fn delete(&self, caller: &CallContext, id: &str) -> Result<(), GlanceError> {
         let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
         let answer = self
             .send(
@@ -118,12 +120,12 @@ impl Glance {
                 None,
             )
             .await?;
-        expect(answer, StatusCode::NO_CONTENT).map(drop)
+        require_status(answer, StatusCode::NO_CONTENT).map(drop)
     }
 
     pub(super) async fn page(
         &self,
-        caller: &Caller,
+        caller: &CallContext,
         query: &ImageQuery,
         size: u64,
         marker: Option<&str>,
@@ -134,25 +136,25 @@ impl Glance {
         {
             // A list always exists; a 404 to it comes from something that is no Glance.
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                return Err(GlanceError::Nonsense("404 to a list".to_owned()));
+                return Err(GlanceError::InvalidResponse("404 to a list".to_owned()));
             }
             other => other?,
         };
-        expect(answer, StatusCode::OK)
+        require_status(answer, StatusCode::OK)
     }
 
     async fn send(
         &self,
-        caller: &Caller,
+        caller: &CallContext,
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, GlanceError> {
+    ) -> Result<Response, GlanceError> {
         let _waiting = caller.spent.start();
         let repeat = if method == Method::GET {
-            Repeat::Safe
+            Idempotency::Safe
         } else {
-            Repeat::Unsafe
+            Idempotency::Unsafe
         };
         let body = body.map(Bytes::from);
         let service = self.services.of(&caller.endpoint);
@@ -161,11 +163,11 @@ impl Glance {
             self.request(endpoint, caller, method.clone(), path, body.clone())
                 .map_err(|error| TransportError::Connect(error.without_url().to_string()))
         };
-        let limits = CallLimits {
+        let limits = CallOptions {
             deadline: match repeat {
-                Repeat::Safe => caller.deadline,
+                Idempotency::Safe => caller.deadline,
                 // What Glance may still do is known to be over then, queue and retries included.
-                Repeat::Unsafe => self.deadline(caller),
+                Idempotency::Unsafe => self.deadline(caller),
             },
             timeout: self.call.timeout,
             max_body: self.call.max_answer,
@@ -181,7 +183,7 @@ impl Glance {
     fn request(
         &self,
         endpoint: &Endpoint,
-        caller: &Caller,
+        caller: &CallContext,
         method: Method,
         path: &str,
         body: Option<Bytes>,
@@ -203,7 +205,7 @@ impl Glance {
 }
 
 /// No encoding is ever asked for, and none is undone: a few bytes could stand for gigabytes.
-fn check_encoding(answer: &Answer) -> Result<(), GlanceError> {
+fn check_encoding(answer: &Response) -> Result<(), GlanceError> {
     let encodings = answer.headers.get_all(http::header::CONTENT_ENCODING);
     if encodings
         .iter()
@@ -212,10 +214,10 @@ fn check_encoding(answer: &Answer) -> Result<(), GlanceError> {
         return Ok(());
     }
     let nonsense = "a body with a Content-Encoding, which was not asked for";
-    Err(GlanceError::Nonsense(nonsense.to_owned()))
+    Err(GlanceError::InvalidResponse(nonsense.to_owned()))
 }
 
-fn expect(answer: Answer, status: StatusCode) -> Result<Bytes, GlanceError> {
+fn require_status(answer: Response, status: StatusCode) -> Result<Bytes, GlanceError> {
     if answer.status == status {
         return Ok(answer.body);
     }

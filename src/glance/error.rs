@@ -1,38 +1,38 @@
 //! What can come of a call to Glance, in Glance's own terms.
 
-use super::model::NotGlance;
-use crate::upstream::{Answer, CallError, TransportError};
+use super::model::InvalidResponse;
+use crate::upstream::{CallError, Response, TransportError};
 use http::StatusCode;
 use thiserror::Error;
 
 /// Glance's explanation is quoted up to this many bytes.
-const MAX_WORDS: usize = 1024;
+const MAX_EXPLANATION: usize = 1024;
 
 /// Every way a call to Glance can fail.
 #[derive(Debug, Clone, Error)]
 pub enum GlanceError {
-    /// 400, with Glance's words.
+    /// 400, with Glance's explanation.
     #[error("Glance refused the request: {0}")]
     BadRequest(String),
     /// 401: Glance does not take the token.
     #[error("Glance does not accept the token")]
     Unauthorized,
-    /// 403, with Glance's words.
+    /// 403, with Glance's explanation.
     #[error("Glance forbids it: {0}")]
     Forbidden(String),
     /// 404.
     #[error("Glance has no such thing")]
     NotFound,
-    /// 409, with Glance's words.
+    /// 409, with Glance's explanation.
     #[error("Glance reports a conflict: {0}")]
     Conflict(String),
-    /// 413 or 429, with Glance's words and its `Retry-After`.
-    #[error("Glance reports a limit: {words}")]
+    /// 413 or 429, with Glance's explanation and its `Retry-After`.
+    #[error("Glance reports a limit: {explanation}")]
     OverLimit {
         /// 413 or 429.
         status: StatusCode,
-        /// Glance's words.
-        words: String,
+        /// Glance's explanation.
+        explanation: String,
         /// Glance's `Retry-After`, as sent.
         retry_after: Option<String>,
     },
@@ -44,7 +44,7 @@ pub enum GlanceError {
     Unavailable(String),
     /// An answer that no Glance gives: another status, or a body of the wrong shape.
     #[error("Glance's answer makes no sense: {0}")]
-    Nonsense(String),
+    InvalidResponse(String),
     /// The list is longer than `glance.max_images`.
     #[error("the list is longer than {0} images")]
     TooManyImages(u64),
@@ -54,11 +54,11 @@ impl From<TransportError> for GlanceError {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::Connect(_) => Self::NotSent(error.to_string()),
-            TransportError::Timeout | TransportError::Broken(_) => {
+            TransportError::Timeout | TransportError::Interrupted(_) => {
                 Self::Unavailable(error.to_string())
             }
-            TransportError::TooLarge { .. } | TransportError::Garbled(_) => {
-                Self::Nonsense(error.to_string())
+            TransportError::TooLarge { .. } | TransportError::InvalidHttp(_) => {
+                Self::InvalidResponse(error.to_string())
             }
         }
     }
@@ -67,15 +67,15 @@ impl From<TransportError> for GlanceError {
 impl From<CallError> for GlanceError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Busy(busy) => Self::NotSent(busy.to_string()),
+            CallError::Overloaded(busy) => Self::NotSent(busy.to_string()),
             CallError::Transport(error) => error.into(),
         }
     }
 }
 
-impl From<NotGlance> for GlanceError {
-    fn from(error: NotGlance) -> Self {
-        Self::Nonsense(error.to_string())
+impl From<InvalidResponse> for GlanceError {
+    fn from(error: InvalidResponse) -> Self {
+        Self::InvalidResponse(error.to_string())
     }
 }
 
@@ -83,7 +83,7 @@ impl GlanceError {
     /// Whether it is the last word on a write: one that was sent, and that Glance has not said
     /// anything on, may still be carried out.
     #[must_use]
-    pub fn is_final(&self) -> bool {
+    pub fn is_outcome_known(&self) -> bool {
         match self {
             Self::BadRequest(_)
             | Self::Unauthorized
@@ -92,22 +92,22 @@ impl GlanceError {
             | Self::Conflict(_)
             | Self::OverLimit { .. }
             | Self::NotSent(_) => true,
-            Self::Unavailable(_) | Self::Nonsense(_) | Self::TooManyImages(_) => false,
+            Self::Unavailable(_) | Self::InvalidResponse(_) | Self::TooManyImages(_) => false,
         }
     }
 
     /// The failure that an answer other than the expected one stands for.
     #[must_use]
-    pub fn of_answer(answer: &Answer) -> Self {
+    pub fn of_answer(answer: &Response) -> Self {
         match answer.status.as_u16() {
-            400 => Self::BadRequest(words(answer)),
+            400 => Self::BadRequest(explanation(answer)),
             401 => Self::Unauthorized,
-            403 => Self::Forbidden(words(answer)),
+            403 => Self::Forbidden(explanation(answer)),
             404 => Self::NotFound,
-            409 => Self::Conflict(words(answer)),
+            409 => Self::Conflict(explanation(answer)),
             413 | 429 => Self::OverLimit {
                 status: answer.status,
-                words: words(answer),
+                explanation: explanation(answer),
                 retry_after: answer
                     .headers
                     .get(http::header::RETRY_AFTER)
@@ -115,14 +115,14 @@ impl GlanceError {
                     .map(str::to_owned),
             },
             503 => Self::Unavailable("it answered 503".to_owned()),
-            status => Self::Nonsense(format!("status {status}")),
+            status => Self::InvalidResponse(format!("status {status}")),
         }
     }
 }
 
 /// What Glance says in an error page, as its own client library puts it: the lines of the page
 /// without tags, each once, joined by `: `.
-fn words(answer: &Answer) -> String {
+fn explanation(answer: &Response) -> String {
     let page = String::from_utf8_lossy(&answer.body);
     let json = serde_json::from_str::<serde_json::Value>(&page).ok();
     let text = match json.as_ref().and_then(|json| json.get("message")?.as_str()) {
@@ -135,19 +135,19 @@ fn words(answer: &Answer) -> String {
         if !line.is_empty() && !lines.contains(&line) {
             lines.push(line);
         }
-        if lines.iter().map(String::len).sum::<usize>() > MAX_WORDS {
+        if lines.iter().map(String::len).sum::<usize>() > MAX_EXPLANATION {
             break;
         }
     }
-    let mut words = lines.join(": ");
-    if words.is_empty() {
-        words = answer.status.to_string();
+    let mut explanation = lines.join(": ");
+    if explanation.is_empty() {
+        explanation = answer.status.to_string();
     }
-    let end = (0..=MAX_WORDS.min(words.len()))
+    let end = (0..=MAX_EXPLANATION.min(explanation.len()))
         .rev()
-        .find(|&end| words.is_char_boundary(end));
-    words.truncate(end.unwrap_or(0));
-    words
+        .find(|&end| explanation.is_char_boundary(end));
+    explanation.truncate(end.unwrap_or(0));
+    explanation
 }
 
 fn without_tags(line: &str) -> String {
@@ -170,8 +170,8 @@ mod tests {
     use super::*;
     use http::HeaderMap;
 
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, body: &str) -> Response {
+        Response {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: body.to_owned().into(),
@@ -180,13 +180,13 @@ mod tests {
 
     #[test]
     fn a_write_that_was_sent_and_not_answered_may_still_be_carried_out() {
-        let of = |error: TransportError| GlanceError::from(error).is_final();
+        let of = |error: TransportError| GlanceError::from(error).is_outcome_known();
         assert!(of(TransportError::Connect("refused".into())));
         assert!(!of(TransportError::Timeout));
-        assert!(!of(TransportError::Broken("reset".into())));
+        assert!(!of(TransportError::Interrupted("reset".into())));
         assert!(!of(TransportError::TooLarge { limit: 1 }));
-        assert!(GlanceError::Conflict(String::new()).is_final());
-        assert!(!GlanceError::Nonsense("status 500".into()).is_final());
+        assert!(GlanceError::Conflict(String::new()).is_outcome_known());
+        assert!(!GlanceError::InvalidResponse("status 500".into()).is_outcome_known());
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
                     <h1>400 Bad Request</h1>\n  No image found with ID abc<br /><br />\n\n\n\n \
                     </body>\n</html>";
         assert_eq!(
-            words(&answer(400, page)),
+            explanation(&answer(400, page)),
             "400 Bad Request: No image found with ID abc"
         );
     }
@@ -203,22 +203,25 @@ mod tests {
     #[test]
     fn json_plain_and_empty_bodies_have_words_too() {
         let json = r#"{"message": "too many<br /><br />\n", "code": "413", "title": "x"}"#;
-        assert_eq!(words(&answer(413, json)), "413 Payload Too Large: too many");
-        assert_eq!(words(&answer(400, "plain\n\nwords")), "plain: words");
-        assert_eq!(words(&answer(403, "")), "403 Forbidden");
+        assert_eq!(
+            explanation(&answer(413, json)),
+            "413 Payload Too Large: too many"
+        );
+        assert_eq!(explanation(&answer(400, "plain\n\nwords")), "plain: words");
+        assert_eq!(explanation(&answer(403, "")), "403 Forbidden");
     }
 
     #[test]
     fn a_flood_of_words_is_cut() {
-        assert!(words(&answer(400, &"ü".repeat(1 << 20))).len() <= MAX_WORDS);
-        assert!(words(&answer(400, &"<".repeat(1 << 16))).len() <= MAX_WORDS);
+        assert!(explanation(&answer(400, &"ü".repeat(1 << 20))).len() <= MAX_EXPLANATION);
+        assert!(explanation(&answer(400, &"<".repeat(1 << 16))).len() <= MAX_EXPLANATION);
     }
 
     #[test]
     fn a_status_glance_never_gives_is_nonsense() {
         for status in [201, 302, 405, 410, 500, 502, 504] {
             let error = GlanceError::of_answer(&answer(status, ""));
-            assert!(matches!(error, GlanceError::Nonsense(_)), "{status}");
+            assert!(matches!(error, GlanceError::InvalidResponse(_)), "{status}");
         }
     }
 }

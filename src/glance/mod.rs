@@ -1,16 +1,16 @@
 //! The API we call: the Image service, version 2. The only code that knows its wire.
 
 pub mod client;
+mod endpoint_pools;
 mod error;
 mod model;
-mod pages;
+mod pagination;
 pub mod patch;
 mod query;
-mod services;
 
-pub use client::{Call, Caller, Glance};
+pub use client::{CallContext, CallLimits, GlanceClient};
 pub use error::GlanceError;
-pub use model::{BASE_PROPERTIES, Image, ImagePage, NotGlance, is_null, plain, text};
-pub use pages::PageStream;
+pub use model::{BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, python_str, text};
+pub use pagination::PageStream;
 pub use patch::{PatchOp, Properties};
 pub use query::{Endpoint, ImageQuery, path_segment};

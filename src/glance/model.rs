@@ -42,7 +42,7 @@ pub const BASE_PROPERTIES: [&str; 25] = [
 /// The answer is not what Glance answers.
 #[derive(Debug, Clone, Error)]
 #[error("not an answer of the Image service: {0}")]
-pub struct NotGlance(String);
+pub struct InvalidResponse(String);
 
 /// One image. Fields hold the JSON text as sent; `None` where Glance sent no such field.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +69,8 @@ pub struct Image<'j> {
 
 impl<'j> Image<'j> {
     /// Reads the answer to a show.
-    pub fn parse(body: &'j [u8]) -> Result<Self, NotGlance> {
-        serde_json::from_slice(body).map_err(|error| NotGlance(error.to_string()))
+    pub fn parse(body: &'j [u8]) -> Result<Self, InvalidResponse> {
+        serde_json::from_slice(body).map_err(|error| InvalidResponse(error.to_string()))
     }
 
     /// The additional property `name`.
@@ -99,7 +99,7 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 /// The text of a scalar as Python's `str` would give it; a string without its quotes.
 #[must_use]
-pub fn plain(raw: &RawValue) -> Cow<'_, str> {
+pub fn python_str(raw: &RawValue) -> Cow<'_, str> {
     text(raw).unwrap_or_else(|| match raw.get() {
         "null" => Cow::Borrowed("None"),
         "true" => Cow::Borrowed("True"),
@@ -194,8 +194,8 @@ pub struct ImagePage<'j> {
 
 impl<'j> ImagePage<'j> {
     /// Reads the answer to a list.
-    pub fn parse(body: &'j [u8]) -> Result<Self, NotGlance> {
-        serde_json::from_slice(body).map_err(|error| NotGlance(error.to_string()))
+    pub fn parse(body: &'j [u8]) -> Result<Self, InvalidResponse> {
+        serde_json::from_slice(body).map_err(|error| InvalidResponse(error.to_string()))
     }
 }
 

@@ -29,7 +29,7 @@ pub enum PatchOp {
 /// The fewest operations that turn `before` into `after`. Removals come first, so that an image at
 /// Glance's own limit of properties can have one replaced by another.
 #[must_use]
-pub fn between(before: &Properties, after: &Properties) -> Vec<PatchOp> {
+pub fn diff(before: &Properties, after: &Properties) -> Vec<PatchOp> {
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     let set = after
         .iter()
@@ -91,7 +91,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_operations_lead_from_before_to_after(before in properties(), after in properties()) {
-            let ops = between(&before, &after);
+            let ops = diff(&before, &after);
             prop_assert_eq!(&apply(&before, &ops), &after);
             prop_assert!(before != after || ops.is_empty());
             let touched = ops.len();

@@ -3,13 +3,13 @@
 //! Identity is only what Keystone said of the token. `X-Project-Id`, `X-Roles` and the like that a
 //! client sends are never read, and nothing but the token itself travels on.
 
-use super::request_id::Ids;
-use super::watch::Seen;
-use crate::cache::{Scope, Share};
+use super::request_ids::RequestIds;
+use super::request_observer::RequestLogFields;
+use crate::apis::nova::ApiError;
+use crate::cache::{CacheIsolation, IsolationScope};
 use crate::glance::Endpoint;
-use crate::keystone::{self, DigestKey, Keystone, NoImageEndpoint, ScopeKind, Token};
-use crate::nova::ApiError;
-use crate::upstream::runtime::{Spawner, TaskLost};
+use crate::keystone::{self, DigestKey, NoImageEndpoint, ScopeKind, Token, TokenValidator};
+use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -24,8 +24,8 @@ const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 /// Who judges tokens.
 #[derive(Debug)]
 pub struct Authenticator {
-    mode: Mode,
-    share: Share,
+    mode: AuthBackend,
+    isolation: CacheIsolation,
     /// Where Glance is, unless the token's catalog says.
     endpoint: Option<Endpoint>,
     challenge: Option<HeaderValue>,
@@ -33,9 +33,9 @@ pub struct Authenticator {
 
 /// One way of authentication.
 #[derive(Debug)]
-pub enum Mode {
+pub enum AuthBackend {
     /// Keystone judges the token.
-    Keystone(Keystone),
+    Keystone(TokenValidator),
     /// Glance judges the token; the key is for telling tokens apart without keeping them.
     Passthrough(DigestKey),
     /// There are no tokens.
@@ -44,8 +44,8 @@ pub enum Mode {
 
 /// The result of authentication: one caller for one request.
 #[derive(Debug)]
-pub struct Session<'r> {
-    who: Who,
+pub struct AuthContext<'r> {
+    principal: Principal,
     /// The token that Glance is called with.
     token: Option<&'r str>,
     /// Where Glance is, unless the token's catalog says.
@@ -53,7 +53,7 @@ pub struct Session<'r> {
 }
 
 #[derive(Debug)]
-enum Who {
+enum Principal {
     Validated(Arc<Token>),
     /// Nobody here knows; the project in the path is believed and Glance decides.
     Unknown,
@@ -61,32 +61,32 @@ enum Who {
 
 /// What asking Keystone takes, besides the token.
 #[derive(Debug, Clone, Copy)]
-pub struct Knock<'r> {
+pub struct ValidationContext<'r> {
     /// Where the question is asked.
     pub spawner: &'r Spawner,
     /// When the request must be answered.
     pub deadline: Instant,
     /// The request's ids.
-    pub ids: &'r Ids,
+    pub ids: &'r RequestIds,
     /// What is noted of the request.
-    pub seen: &'r Seen,
+    pub log_fields: &'r RequestLogFields,
 }
 
 impl Authenticator {
-    /// `share` is who shares answers; `public_url` is what a 401 tells clients to log in at.
+    /// `isolation` is who shares answers; `www_authenticate_uri` is what a 401 tells clients to log in at.
     #[must_use]
     pub fn new(
-        mode: Mode,
-        share: Share,
+        mode: AuthBackend,
+        isolation: CacheIsolation,
         endpoint: Option<Endpoint>,
-        public_url: Option<&str>,
+        www_authenticate_uri: Option<&str>,
     ) -> Self {
         // A URL is plain ASCII.
-        let challenge = public_url
+        let challenge = www_authenticate_uri
             .and_then(|url| HeaderValue::try_from(format!("Keystone uri=\"{url}\"")).ok());
         Self {
             mode,
-            share,
+            isolation,
             endpoint,
             challenge,
         }
@@ -99,52 +99,56 @@ impl Authenticator {
     }
 
     /// Judges the request's token, and its service token where there is one.
-    pub fn session<'r>(
+    pub fn authenticate<'r>(
         &'r self,
         request: &'r HttpRequest,
-        knock: Knock<'r>,
-    ) -> impl Future<Output = Result<Session<'r>, ApiError>> {
+        validation_context: ValidationContext<'r>,
+    ) -> impl Future<Output = Result<AuthContext<'r>, ApiError>> {
         let headers = request.headers();
         // The future of an async function has room for its arguments twice.
         async move {
             let keystone = match &self.mode {
-                Mode::Keystone(keystone) => keystone,
-                Mode::Passthrough(_) => {
+                AuthBackend::Keystone(keystone) => keystone,
+                AuthBackend::Passthrough(_) => {
                     let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
-                    return Ok(self.session_of(Who::Unknown, Some(token)));
+                    return Ok(self.auth_context_for(Principal::Unknown, Some(token)));
                 }
-                Mode::None => return Ok(self.session_of(Who::Unknown, None)),
+                AuthBackend::None => return Ok(self.auth_context_for(Principal::Unknown, None)),
             };
             let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
-            let token = validate(keystone, text, knock).await?;
+            let token = validate(keystone, text, validation_context).await?;
             let service = match headers.get(SERVICE_TOKEN) {
                 Some(value) => {
-                    let text = visible(value.as_bytes()).ok_or(ApiError::Unauthorized)?;
-                    Some(validate(keystone, text, knock).await?)
+                    let text = printable_ascii(value.as_bytes()).ok_or(ApiError::Unauthorized)?;
+                    Some(validate(keystone, text, validation_context).await?)
                 }
                 None => None,
             };
             let (method, path) = (request.method().as_str(), request.uri().path());
-            if !keystone.admits(&token, service.as_deref(), method, path) {
+            if !keystone.authorizes(&token, service.as_deref(), method, path) {
                 return Err(ApiError::Unauthorized);
             }
-            Ok(self.session_of(Who::Validated(token), Some(text)))
+            Ok(self.auth_context_for(Principal::Validated(token), Some(text)))
         }
     }
 
-    fn session_of<'r>(&'r self, who: Who, token: Option<&'r str>) -> Session<'r> {
-        Session {
-            who,
+    fn auth_context_for<'r>(
+        &'r self,
+        principal: Principal,
+        token: Option<&'r str>,
+    ) -> AuthContext<'r> {
+        AuthContext {
+            principal,
             token,
             endpoint: self.endpoint.as_ref(),
         }
     }
 }
 
-impl<'r> Session<'r> {
+impl<'r> AuthContext<'r> {
     /// The project in the path must be the token's own.
     pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
-        let (Who::Validated(token), Some(path)) = (&self.who, path) else {
+        let (Principal::Validated(token), Some(path)) = (&self.principal, path) else {
             return Ok(());
         };
         let own = token.project_id().unwrap_or("None");
@@ -158,39 +162,41 @@ impl<'r> Session<'r> {
     }
 
     /// Glance does not take the token: Keystone is asked about it again next time.
-    pub fn refused_by_glance(&self, auth: &Authenticator) {
-        if let (Mode::Keystone(keystone), Some(token)) = (&auth.mode, self.token) {
+    pub fn on_upstream_unauthorized(&self, auth: &Authenticator) {
+        if let (AuthBackend::Keystone(keystone), Some(token)) = (&auth.mode, self.token) {
             keystone.forget(token);
         }
     }
 
     /// Whose answers this request's answer may be among; none when nobody can say.
     #[must_use]
-    pub fn scope(&self, auth: &Authenticator) -> Option<Scope> {
-        match (&self.who, &auth.mode) {
-            (Who::Validated(token), _) => Scope::of(token, auth.share),
-            (Who::Unknown, Mode::Passthrough(key)) => {
-                Some(Scope::of_unread_token(self.token?, key))
+    pub fn scope(&self, auth: &Authenticator) -> Option<IsolationScope> {
+        match (&self.principal, &auth.mode) {
+            (Principal::Validated(token), _) => IsolationScope::of(token, auth.isolation),
+            (Principal::Unknown, AuthBackend::Passthrough(key)) => {
+                Some(IsolationScope::for_opaque_token(self.token?, key))
             }
-            (Who::Unknown, Mode::None) => Some(Scope::anonymous()),
-            (Who::Unknown, Mode::Keystone(_)) => None,
+            (Principal::Unknown, AuthBackend::None) => Some(IsolationScope::anonymous()),
+            (Principal::Unknown, AuthBackend::Keystone(_)) => None,
         }
     }
 
     /// Where Glance is for this caller.
     pub fn endpoint(&self) -> Result<Cow<'r, Endpoint>, ApiError> {
-        if let Who::Validated(token) = &self.who
+        if let Principal::Validated(token) = &self.principal
             && token.scope_kind() == ScopeKind::Unscoped
         {
-            return Err(ApiError::NoProject);
+            return Err(ApiError::TokenWithoutProject);
         }
-        match (self.endpoint, &self.who) {
+        match (self.endpoint, &self.principal) {
             (Some(endpoint), _) => Ok(Cow::Borrowed(endpoint)),
-            (None, Who::Validated(token)) => token
+            (None, Principal::Validated(token)) => token
                 .image_endpoint()
                 .map(|url| Cow::Owned(Endpoint::new(url)))
                 .map_err(ApiError::NoImageEndpoint),
-            (None, Who::Unknown) => Err(ApiError::NoImageEndpoint(NoImageEndpoint::NoCatalog)),
+            (None, Principal::Unknown) => {
+                Err(ApiError::NoImageEndpoint(NoImageEndpoint::NoCatalog))
+            }
         }
     }
 
@@ -212,50 +218,58 @@ fn client_token(headers: &HeaderMap) -> Option<&str> {
     };
     let (first, others) = of(AUTH_TOKEN).or_else(|| of(STORAGE_TOKEN))?;
     let only = others.is_none().then_some(first)?;
-    visible(only.as_bytes()).filter(|token| !token.is_empty())
+    printable_ascii(only.as_bytes()).filter(|token| !token.is_empty())
 }
 
 /// Text of visible ASCII. All bytes are looked at in any case, which processors do many at a time.
-fn visible(bytes: &[u8]) -> Option<&str> {
-    let visible = bytes
-        .iter()
-        .fold(true, |visible, byte| visible & matches!(byte, b' '..=b'~'));
-    visible.then(|| std::str::from_utf8(bytes).ok()).flatten()
+fn printable_ascii(bytes: &[u8]) -> Option<&str> {
+    let printable_ascii = bytes.iter().fold(true, |printable_ascii, byte| {
+        printable_ascii & matches!(byte, b' '..=b'~')
+    });
+    printable_ascii
+        .then(|| std::str::from_utf8(bytes).ok())
+        .flatten()
 }
 
 fn validate<'r>(
-    keystone: &'r Keystone,
+    keystone: &'r TokenValidator,
     token: &'r str,
-    knock: Knock<'r>,
+    validation_context: ValidationContext<'r>,
 ) -> impl Future<Output = Result<Arc<Token>, ApiError>> {
-    let known = keystone.known(token);
+    let known = keystone.cached(token);
     async move {
         let token = match known {
             Some(Ok(token)) => token,
-            Some(Err(keystone::Refused)) => return Err(ApiError::Unauthorized),
+            Some(Err(keystone::InvalidToken)) => return Err(ApiError::Unauthorized),
             // Boxed, since most requests come with a token that is known.
-            None => Box::pin(ask(keystone, token, knock)).await?,
+            None => Box::pin(ask(keystone, token, validation_context)).await?,
         };
-        knock.seen.token(&token);
+        validation_context.log_fields.token(&token);
         Ok(token)
     }
 }
 
-async fn ask(keystone: &Keystone, token: &str, knock: Knock<'_>) -> Result<Arc<Token>, ApiError> {
-    let _waiting = knock.seen.spent().start();
+async fn ask(
+    keystone: &TokenValidator,
+    token: &str,
+    validation_context: ValidationContext<'_>,
+) -> Result<Arc<Token>, ApiError> {
+    let _waiting = validation_context.log_fields.spent().start();
     let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
     let task = async move {
         use secrecy::ExposeSecret;
         keystone.validate(token.expose_secret()).await
     };
-    let answer = knock.spawner.run(task.instrument(knock.ids.span()));
-    match timeout_at(knock.deadline, answer).await {
+    let answer = validation_context
+        .spawner
+        .run(task.instrument(validation_context.ids.span()));
+    match timeout_at(validation_context.deadline, answer).await {
         Ok(Ok(Ok(token))) => Ok(token),
-        Ok(Ok(Err(keystone::Error::Refused))) => Err(ApiError::Unauthorized),
-        Ok(Ok(Err(error @ (keystone::Error::Unavailable(_) | keystone::Error::Nonsense(_))))) => {
-            Err(ApiError::KeystoneUnavailable(error))
-        }
-        Ok(Err(TaskLost)) => Err(ApiError::Internal),
+        Ok(Ok(Err(keystone::Error::InvalidToken))) => Err(ApiError::Unauthorized),
+        Ok(Ok(Err(
+            error @ (keystone::Error::Unavailable(_) | keystone::Error::InvalidResponse(_)),
+        ))) => Err(ApiError::KeystoneUnavailable(error)),
+        Ok(Err(TaskAborted)) => Err(ApiError::Internal),
         Err(_) => Err(ApiError::Timeout),
     }
 }

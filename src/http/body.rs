@@ -1,6 +1,6 @@
 //! What is checked of a request's target and body before anything reads them.
 
-use crate::nova::ApiError;
+use crate::apis::nova::ApiError;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage as _, HttpRequest};
@@ -9,28 +9,28 @@ use futures_util::StreamExt;
 use std::time::Duration;
 
 /// Refuses a path and query that are too long.
-pub fn check_target(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
+pub fn check_uri_length(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
     let target = request
         .uri()
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
     if target > max {
-        Err(ApiError::TargetTooLong)
+        Err(ApiError::UriTooLong)
     } else {
         Ok(())
     }
 }
 
 /// Refuses a body that announces itself as too large, before the token is looked at.
-pub fn check_announced(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
-    if announced(request) > max as u64 {
+pub fn check_content_length(request: &HttpRequest, max: usize) -> Result<(), ApiError> {
+    if content_length(request) > max as u64 {
         Err(ApiError::BodyTooLarge)
     } else {
         Ok(())
     }
 }
 
-fn announced(request: &HttpRequest) -> u64 {
+fn content_length(request: &HttpRequest) -> u64 {
     request
         .headers()
         .get(CONTENT_LENGTH)
@@ -50,7 +50,7 @@ pub async fn read(
 ) -> Result<Bytes, ApiError> {
     let upgrade = request.head().upgrade() && !request.chunked().unwrap_or(false);
     let wanted = if upgrade {
-        announced(request)
+        content_length(request)
     } else {
         u64::MAX
     };
@@ -58,7 +58,7 @@ pub async fn read(
     while (body.len() as u64) < wanted
         && let Some(chunk) = payload.next().await
     {
-        let mut chunk = chunk.map_err(|_| ApiError::BodyBroken)?;
+        let mut chunk = chunk.map_err(|_| ApiError::BodyIncomplete)?;
         chunk.truncate(usize::try_from(wanted - body.len() as u64).unwrap_or(usize::MAX));
         if body.len() + chunk.len() > max {
             return Err(ApiError::BodyTooLarge);
@@ -121,7 +121,7 @@ mod tests {
     fn a_body_is_refused_by_its_announced_length(#[case] length: &str, #[case] good: bool) {
         let request = TestRequest::default().insert_header(("Content-Length", length));
         assert_eq!(
-            check_announced(&request.to_http_request(), 10).is_ok(),
+            check_content_length(&request.to_http_request(), 10).is_ok(),
             good
         );
     }

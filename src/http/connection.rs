@@ -14,37 +14,37 @@ use tokio::time::Instant;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum ConnectionState {
     /// It is open, and nothing has come yet.
-    New(Instant),
+    Accepted(Instant),
     /// The head of the first request is coming; the HTTP library sees to its time.
-    FirstHead,
+    ReadingFirstHead,
     /// All requests are answered.
     Idle(Instant),
     /// The head of a further request is coming, since then.
-    Head(Instant),
-    /// A request is being answered.
-    Answering,
+    ReadingHead(Instant),
+    /// A response is being written.
+    Responding,
 }
 
 /// One connection; clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Connection(Rc<State>);
+pub struct Connection(Rc<Inner>);
 
 #[derive(Debug)]
-struct State {
-    phase: Cell<Phase>,
+struct Inner {
+    state: Cell<ConnectionState>,
     local: Option<SocketAddr>,
-    all: Arc<Connections>,
+    all: Arc<ConnectionTracker>,
 }
 
 impl Connection {
     /// A connection that was accepted just now, at the address `local` of this host.
     #[must_use]
-    pub fn new(all: &Arc<Connections>, local: Option<SocketAddr>) -> Self {
+    pub fn new(all: &Arc<ConnectionTracker>, local: Option<SocketAddr>) -> Self {
         all.open.fetch_add(1, Ordering::Relaxed);
-        Self(Rc::new(State {
-            phase: Cell::new(Phase::New(Instant::now())),
+        Self(Rc::new(Inner {
+            state: Cell::new(ConnectionState::Accepted(Instant::now())),
             local,
             all: Arc::clone(all),
         }))
@@ -52,8 +52,8 @@ impl Connection {
 
     /// What it is doing.
     #[must_use]
-    pub fn phase(&self) -> Phase {
-        self.0.phase.get()
+    pub fn state(&self) -> ConnectionState {
+        self.0.state.get()
     }
 
     /// The address of this host that the client reached.
@@ -64,36 +64,38 @@ impl Connection {
 
     /// Bytes have come.
     pub fn received(&self) {
-        let next = match self.phase() {
-            Phase::New(_) => Phase::FirstHead,
-            Phase::Idle(_) => Phase::Head(Instant::now()),
-            same @ (Phase::FirstHead | Phase::Head(_) | Phase::Answering) => same,
+        let next = match self.state() {
+            ConnectionState::Accepted(_) => ConnectionState::ReadingFirstHead,
+            ConnectionState::Idle(_) => ConnectionState::ReadingHead(Instant::now()),
+            same @ (ConnectionState::ReadingFirstHead
+            | ConnectionState::ReadingHead(_)
+            | ConnectionState::Responding) => same,
         };
-        self.0.phase.set(next);
+        self.0.state.set(next);
     }
 
     /// What was to be sent has been taken: silence counts from here.
     pub fn sent(&self) {
-        if let Phase::Idle(_) = self.phase() {
-            self.0.phase.set(Phase::Idle(Instant::now()));
+        if let ConnectionState::Idle(_) = self.state() {
+            self.0.state.set(ConnectionState::Idle(Instant::now()));
         }
     }
 
     /// A request is being answered until the guard is dropped.
     #[must_use]
-    pub fn answering(&self) -> Answering {
-        self.0.phase.set(Phase::Answering);
-        Answering(self.clone())
+    pub fn answering(&self) -> ResponseGuard {
+        self.0.state.set(ConnectionState::Responding);
+        ResponseGuard(self.clone())
     }
 
     /// All connections of this listener.
     #[must_use]
-    pub fn all(&self) -> &Arc<Connections> {
+    pub fn all(&self) -> &Arc<ConnectionTracker> {
         &self.0.all
     }
 }
 
-impl Drop for State {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.all.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -101,17 +103,17 @@ impl Drop for State {
 
 /// A request in the works; see [`Connection::answering`].
 #[derive(Debug)]
-pub struct Answering(Connection);
+pub struct ResponseGuard(Connection);
 
-impl Drop for Answering {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        self.0.0.phase.set(Phase::Idle(Instant::now()));
+        self.0.0.state.set(ConnectionState::Idle(Instant::now()));
     }
 }
 
 /// All connections of a listener.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct ConnectionTracker {
     open: AtomicUsize,
     cut: AtomicU64,
     late: AtomicU64,
@@ -119,7 +121,7 @@ pub struct Connections {
     drain: Arc<Notify>,
 }
 
-impl Connections {
+impl ConnectionTracker {
     /// How many are open.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -172,20 +174,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_goes_from_request_to_request() {
-        let all = Arc::new(Connections::default());
+        let all = Arc::new(ConnectionTracker::default());
         let connection = Connection::new(&all, None);
         let start = Instant::now();
-        assert_eq!(connection.phase(), Phase::New(start));
+        assert_eq!(connection.state(), ConnectionState::Accepted(start));
         connection.received();
-        assert_eq!(connection.phase(), Phase::FirstHead);
+        assert_eq!(connection.state(), ConnectionState::ReadingFirstHead);
         let answering = connection.answering();
         connection.received();
-        assert_eq!(connection.phase(), Phase::Answering);
+        assert_eq!(connection.state(), ConnectionState::Responding);
         drop(answering);
-        assert_eq!(connection.phase(), Phase::Idle(start));
+        assert_eq!(connection.state(), ConnectionState::Idle(start));
         connection.received();
         connection.received();
-        assert_eq!(connection.phase(), Phase::Head(start));
+        assert_eq!(connection.state(), ConnectionState::ReadingHead(start));
         assert_eq!(all.open(), 1);
         drop(connection);
         assert_eq!(all.open(), 0);
@@ -193,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn draining_is_told_to_those_who_waited_and_to_those_who_ask() {
-        let all = Connections::default();
+        let all = ConnectionTracker::default();
         let waiting = all.drain_starts();
         assert!(all.draining().is_none());
         all.start_draining();

@@ -5,40 +5,40 @@
 //! | step | file | fails with |
 //! |---|---|---|
 //! | request id, global id | `request_id.rs` | |
-//! | requests in flight | `gate.rs` | 503 |
+//! | requests in flight | `concurrency_limit.rs` | 503 |
 //! | length of the target | `body.rs` | 414 |
-//! | route | [`crate::nova::routes`] | |
+//! | route | [`crate::apis::nova::routes`] | |
 //! | size of the body, as announced | `body.rs` | 413 |
 //! | token | `auth.rs` | 401, 503 |
 //! | route-level 404 | `page.rs` | 404 |
-//! | microversion | [`crate::nova::microversion`] | 400, 406 |
+//! | microversion | [`crate::apis::nova::microversion`] | 400, 406 |
 //! | content type, body | `body.rs` | 415, 413, 400 |
 //! | project in the path | `auth.rs` | 400 |
-//! | gate of the route | [`crate::nova::routes`] | 404 |
-//! | the operation | `operation.rs`, [`crate::nova::service`] | its own |
+//! | gate of the route | [`crate::apis::nova::routes`] | 404 |
+//! | the operation | `operation.rs`, [`crate::apis::nova::service`] | its own |
 //! | headers, fault bodies | `response.rs` | |
 //!
 //! The order is Nova's, and clients can tell: an unknown path without a token is a 401.
 
 pub mod auth;
 mod body;
+pub mod concurrency_limit;
 pub mod connection;
-mod failure;
-pub mod gate;
-mod labels;
-mod negotiate;
+mod error_log;
+mod forwarded;
+mod media_type;
+mod metric_labels;
+mod not_found_page;
 mod operation;
-mod origin;
-mod page;
-mod request_id;
+mod request_ids;
+mod request_observer;
 mod response;
-mod watch;
 
+use crate::apis::nova::links;
+use crate::apis::nova::microversion::{self, Microversion, Negotiation};
+use crate::apis::nova::routes::{self, Api, Route, Target};
+use crate::apis::nova::{self, ApiError, ImageService, versions};
 use crate::config;
-use crate::nova::links;
-use crate::nova::microversion::{self, Negotiation, Version};
-use crate::nova::routes::{self, Api, Route, Target};
-use crate::nova::{self, ApiError, Service, versions};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{CacheOutcome, RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
@@ -46,23 +46,23 @@ use actix_web::http::header::HeaderName;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use auth::{Authenticator, Knock};
+use auth::{Authenticator, ValidationContext};
+use concurrency_limit::ConcurrencyLimit;
 use connection::Connection;
-use gate::Gate;
-use operation::{Call, Step, Work};
-use request_id::Ids;
-use response::{API_VERSION, Heads, NOVA_API_VERSION, Outcome};
+use operation::{ApiRequest, Dispatch, RequestContext};
+use request_ids::RequestIds;
+use request_observer::{RequestLogFields, RequestObserver};
+use response::{API_VERSION, ApiResponse, NOVA_API_VERSION, NovaHeaders};
 use std::sync::Arc;
 use tokio::time::Instant;
-use watch::{Seen, Watch};
 
 /// Everything a request needs; shared by all workers.
 #[derive(Debug)]
-pub struct Front {
+pub struct AppState {
     /// The `[server]` settings.
     pub server: config::Server,
     /// How many requests are answered at a time.
-    pub gate: Arc<Gate>,
+    pub concurrency_limit: Arc<ConcurrencyLimit>,
     /// Where each request gets its line, unless that is switched off.
     pub access_log: Option<AccessLog>,
     /// Where each request is counted.
@@ -70,7 +70,7 @@ pub struct Front {
     /// Who judges tokens, and where Glance is.
     pub auth: Authenticator,
     /// The operations.
-    pub service: Arc<Service>,
+    pub service: Arc<ImageService>,
     /// The `[cache]` switch.
     pub cached: bool,
     /// Where upstream work runs.
@@ -78,38 +78,41 @@ pub struct Front {
 }
 
 /// Answers one request.
-pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -> HttpResponse {
+pub async fn serve(front: Data<AppState>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let connection = request.conn_data::<Connection>().cloned();
     let _answering = connection.as_ref().map(Connection::answering);
-    let ids = Ids::of(&request);
-    let watch = Watch::begin(&front, &request, &ids);
-    let hours = Hours {
-        started: watch.started(),
-        deadline: watch.started() + front.server.request_timeout,
+    let ids = RequestIds::of(&request);
+    let observer = RequestObserver::begin(&front, &request, &ids);
+    let timing = RequestTiming {
+        started: observer.started(),
+        deadline: observer.started() + front.server.request_timeout,
     };
-    let outcome = match front.gate.enter(front.server.max_in_flight) {
-        Ok(_pass) => match front.route(&request, watch.seen()) {
-            Routed::Answered(outcome) => outcome,
-            Routed::Mounted(place) => {
-                let work = Work {
+    let outcome = match front
+        .concurrency_limit
+        .try_acquire(front.server.max_in_flight)
+    {
+        Ok(_pass) => match front.route(&request, observer.log_fields()) {
+            RouteOutcome::Answered(outcome) => outcome,
+            RouteOutcome::Mounted(place) => {
+                let context = RequestContext {
                     request: &request,
                     payload,
                     ids: &ids,
-                    seen: watch.seen(),
-                    hours,
+                    log_fields: observer.log_fields(),
+                    timing,
                 };
-                front.mounted(work, place).await
+                front.handle_api_request(context, place).await
             }
         },
         Err(busy) => {
             front.metrics.rejected.inc();
-            Outcome::fault(&busy, Heads::Ids)
+            ApiResponse::fault(&busy, NovaHeaders::Ids)
         }
     };
     if let Some(error) = outcome.error() {
-        failure::log(&ids, error);
+        error_log::log(&ids, error);
     }
-    watch.end(outcome.status());
+    observer.end(outcome.status());
     let mut response = outcome.into_response(&request, &ids, &front.auth);
     if connection.is_some_and(|connection| connection.all().draining().is_some()) {
         response
@@ -119,34 +122,43 @@ pub async fn serve(front: Data<Front>, request: HttpRequest, payload: Payload) -
     response
 }
 
-impl Front {
+impl AppState {
     /// Answers what takes no token.
-    fn route<'r>(&self, request: &'r HttpRequest, seen: &Seen) -> Routed<'r> {
-        if let Err(error) = body::check_target(request, self.server.max_uri) {
-            return Routed::Answered(Outcome::fault(&error, Heads::Ids));
+    fn route<'r>(
+        &self,
+        request: &'r HttpRequest,
+        log_fields: &RequestLogFields,
+    ) -> RouteOutcome<'r> {
+        if let Err(error) = body::check_uri_length(request, self.server.max_uri) {
+            return RouteOutcome::Answered(ApiResponse::fault(&error, NovaHeaders::Ids));
         }
         let path = request.uri().path();
         let max = self.service.max_microversion();
         let route = routes::parse(request.method().as_str(), path, &self.server.path_prefix);
-        seen.route(labels::route(&route));
-        Routed::Answered(match route {
-            Route::Options => Outcome::empty(Heads::None),
-            Route::Outside => Outcome::page(Heads::None),
-            Route::Version(api) => self.version(request, api, seen),
-            Route::Versions => self.unless_asked(request, seen, || {
-                let body = versions::all(&self.root_of(request), max);
-                document(request, StatusCode::OK, body, Heads::None)
+        log_fields.route(metric_labels::route(&route));
+        RouteOutcome::Answered(match route {
+            Route::Options => ApiResponse::empty(NovaHeaders::None),
+            Route::OutsidePrefix => ApiResponse::page(NovaHeaders::None),
+            Route::Version(api) => self.version(request, api, log_fields),
+            Route::Versions => self.version_document_or(request, log_fields, || {
+                let body = versions::all(&self.public_root_url(request), max);
+                document(request, StatusCode::OK, body, NovaHeaders::None)
             }),
-            Route::Choices(path) => self.unless_asked(request, seen, || {
-                let body = versions::choices(&self.root_of(request), &path, max);
-                document(request, StatusCode::MULTIPLE_CHOICES, body, Heads::None)
+            Route::Choices(path) => self.version_document_or(request, log_fields, || {
+                let body = versions::choices(&self.public_root_url(request), &path, max);
+                document(
+                    request,
+                    StatusCode::MULTIPLE_CHOICES,
+                    body,
+                    NovaHeaders::None,
+                )
             }),
             Route::Mounted {
                 api,
                 project,
                 target,
             } => {
-                return Routed::Mounted(Place {
+                return RouteOutcome::Mounted(RouteMatch {
                     api,
                     project,
                     target,
@@ -156,73 +168,83 @@ impl Front {
     }
 
     /// A request below a mount point, in Nova's order of checks.
-    fn mounted<'r>(&'r self, work: Work<'r>, place: Place<'r>) -> impl Future<Output = Outcome> {
-        let (request, seen) = (work.request, work.seen);
+    fn handle_api_request<'r>(
+        &'r self,
+        context: RequestContext<'r>,
+        place: RouteMatch<'r>,
+    ) -> impl Future<Output = ApiResponse> {
+        let (request, log_fields) = (context.request, context.log_fields);
         // The future of an async function has room for its arguments twice.
         async move {
-            if let Err(error) = body::check_announced(request, self.server.max_body) {
-                return Outcome::fault(&error, Heads::Ids);
+            if let Err(error) = body::check_content_length(request, self.server.max_body) {
+                return ApiResponse::fault(&error, NovaHeaders::Ids);
             }
-            let knock = Knock {
+            let validation_context = ValidationContext {
                 spawner: &self.spawner,
-                deadline: work.hours.deadline,
-                ids: work.ids,
-                seen,
+                deadline: context.timing.deadline,
+                ids: context.ids,
+                log_fields,
             };
-            let session = match self.auth.session(request, knock).await {
-                Ok(session) => session,
-                Err(error) => return Outcome::fault(&error, Heads::Ids),
+            let auth_context = match self.auth.authenticate(request, validation_context).await {
+                Ok(auth_context) => auth_context,
+                Err(error) => return ApiResponse::fault(&error, NovaHeaders::Ids),
             };
             let operation = match place.target {
                 Target::Operation(operation) => operation,
-                Target::Version => return self.version(request, place.api, seen),
-                Target::NotFound => return Outcome::page(Heads::Ids),
+                Target::Version => return self.version(request, place.api, log_fields),
+                Target::NotFound => return ApiResponse::page(NovaHeaders::Ids),
             };
-            let (version, heads) = match self.negotiated(request, place.api, seen) {
-                Ok(accepted) => accepted,
-                Err(outcome) => return outcome,
-            };
-            let call = Call {
-                work,
-                session,
+            let (version, headers_kind) =
+                match self.negotiate_microversion(request, place.api, log_fields) {
+                    Ok(accepted) => accepted,
+                    Err(outcome) => return outcome,
+                };
+            let call = ApiRequest {
+                context,
+                auth_context,
                 version,
                 api: place.api,
                 project: place.project,
                 operation,
             };
-            let given = match self.operate(call) {
-                Ok(Step::Now(answer)) => Ok((answer, Some(CacheOutcome::Hit))),
-                Ok(Step::Later(answer)) => answer.await,
+            let given = match self.dispatch(call) {
+                Ok(Dispatch::Cached(answer)) => Ok((answer, Some(CacheOutcome::Hit))),
+                Ok(Dispatch::Pending(answer)) => answer.await,
                 Err(error) => Err(error),
             };
             match given {
                 Ok((answer, cache)) => {
-                    seen.cache(cache);
-                    let media_type = negotiate::success_type(request.headers());
-                    Outcome::answer(answer, heads, media_type, cache)
+                    log_fields.cache(cache);
+                    let media_type = media_type::success_type(request.headers());
+                    ApiResponse::answer(answer, headers_kind, media_type, cache)
                 }
-                Err(error @ ApiError::BodyTooLarge) => Outcome::fault(&error, Heads::Ids),
-                Err(error) => Outcome::fault(&error, heads),
+                Err(error @ ApiError::BodyTooLarge) => ApiResponse::fault(&error, NovaHeaders::Ids),
+                Err(error) => ApiResponse::fault(&error, headers_kind),
             }
         }
     }
 
     /// The document of the version that the media type asks for, or else another one.
-    fn unless_asked(
+    fn version_document_or(
         &self,
         request: &HttpRequest,
-        seen: &Seen,
-        otherwise: impl FnOnce() -> Outcome,
-    ) -> Outcome {
-        match negotiate::version(request.headers()) {
-            Some(api) => self.version(request, api, seen),
+        log_fields: &RequestLogFields,
+        otherwise: impl FnOnce() -> ApiResponse,
+    ) -> ApiResponse {
+        match media_type::version(request.headers()) {
+            Some(api) => self.version(request, api, log_fields),
             None => otherwise(),
         }
     }
 
     /// The version document of one API, which honours the version headers where the API has them.
-    fn version(&self, request: &HttpRequest, api: Api, seen: &Seen) -> Outcome {
-        let (_, heads) = match self.negotiated(request, api, seen) {
+    fn version(
+        &self,
+        request: &HttpRequest,
+        api: Api,
+        log_fields: &RequestLogFields,
+    ) -> ApiResponse {
+        let (_, headers_kind) = match self.negotiate_microversion(request, api, log_fields) {
             Ok(accepted) => accepted,
             Err(outcome) => return outcome,
         };
@@ -230,20 +252,20 @@ impl Front {
         document(
             request,
             StatusCode::OK,
-            versions::one(&self.root_of(request), api, max),
-            heads,
+            versions::one(&self.public_root_url(request), api, max),
+            headers_kind,
         )
     }
 
-    fn negotiated(
+    fn negotiate_microversion(
         &self,
         request: &HttpRequest,
         api: Api,
-        seen: &Seen,
-    ) -> Result<(Version, Heads), Outcome> {
+        log_fields: &RequestLogFields,
+    ) -> Result<(Microversion, NovaHeaders), ApiResponse> {
         if api == Api::V2 {
-            seen.version(VersionLabel::V2, None);
-            return Ok((Version::MIN, Heads::Ids));
+            log_fields.version(VersionLabel::V2, None);
+            return Ok((Microversion::MIN, NovaHeaders::Ids));
         }
         let max = self.service.max_microversion();
         let values = |name: HeaderName| {
@@ -254,71 +276,76 @@ impl Front {
         };
         match microversion::negotiate(values(API_VERSION), values(NOVA_API_VERSION), max) {
             Negotiation::Accepted(version) => {
-                seen.version(labels::version(api, version), Some(version));
-                Ok((version, Heads::Versioned(version)))
+                log_fields.version(metric_labels::version(api, version), Some(version));
+                Ok((version, NovaHeaders::Versioned(version)))
             }
             Negotiation::OutOfRange(asked) => {
                 let error = ApiError::VersionOutOfRange {
                     asked: asked.clone(),
                     max,
                 };
-                Err(Outcome::fault(&error, Heads::Asked(asked)))
+                Err(ApiResponse::fault(&error, NovaHeaders::Asked(asked)))
             }
-            Negotiation::Malformed(text) => Err(Outcome::fault(
+            Negotiation::Malformed(text) => Err(ApiResponse::fault(
                 &ApiError::MalformedVersion(text),
-                Heads::Ids,
+                NovaHeaders::Ids,
             )),
         }
     }
 
     /// What the links to a client that came to `host` begin with.
-    fn root(&self, scheme: &str, host: &str) -> String {
+    fn root_url(&self, scheme: &str, host: &str) -> String {
         let prefix = &self.server.path_prefix;
         links::root(&self.service.settings, scheme, host, prefix)
     }
 
     /// The same, for a version document.
-    fn root_of(&self, request: &HttpRequest) -> String {
-        let (scheme, host) = origin::of(request, &self.server);
-        self.root(scheme, &host)
+    fn public_root_url(&self, request: &HttpRequest) -> String {
+        let (scheme, host) = forwarded::public_origin(request, &self.server);
+        self.root_url(scheme, &host)
     }
 }
 
 /// When a request came and by when it must be answered.
 #[derive(Debug, Clone, Copy)]
-struct Hours {
+struct RequestTiming {
     started: Instant,
     deadline: Instant,
 }
 
 /// What the route alone decides.
-enum Routed<'r> {
+enum RouteOutcome<'r> {
     /// The answer.
-    Answered(Outcome),
+    Answered(ApiResponse),
     /// Where to go on, with the token first.
-    Mounted(Place<'r>),
+    Mounted(RouteMatch<'r>),
 }
 
 /// Where below a mount point a request goes.
-struct Place<'p> {
+struct RouteMatch<'p> {
     api: Api,
     project: Option<std::borrow::Cow<'p, str>>,
     target: Target<'p>,
 }
 
 /// A version document; Nova checks the content type and the query's encoding even here.
-fn document(request: &HttpRequest, status: StatusCode, body: String, heads: Heads) -> Outcome {
+fn document(
+    request: &HttpRequest,
+    status: StatusCode,
+    body: String,
+    headers_kind: NovaHeaders,
+) -> ApiResponse {
     let query = request.uri().query().unwrap_or_default();
     let checked =
-        body::check_content_type(request).and_then(|()| Ok(nova::query::check_utf8(query)?));
+        body::check_content_type(request).and_then(|()| Ok(nova::list_query::check_utf8(query)?));
     match checked {
-        Ok(()) => Outcome::document(
+        Ok(()) => ApiResponse::document(
             status,
             body,
-            heads,
-            negotiate::success_type(request.headers()),
+            headers_kind,
+            media_type::success_type(request.headers()),
         ),
-        Err(error) => Outcome::fault(&error, heads),
+        Err(error) => ApiResponse::fault(&error, headers_kind),
     }
 }
 
@@ -326,7 +353,7 @@ fn document(request: &HttpRequest, status: StatusCode, body: String, heads: Head
 mod tests {
     use super::*;
 
-    fn size<F: Future>(_: impl FnOnce(Data<Front>, HttpRequest, Payload) -> F) -> usize {
+    fn size<F: Future>(_: impl FnOnce(Data<AppState>, HttpRequest, Payload) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -1,17 +1,17 @@
 //! One operation of the API: from a settled request to its answer, by way of the cache.
 
-use super::auth::Session;
-use super::request_id::Ids;
-use super::watch::Seen;
-use super::{Front, Hours, body, origin};
-use crate::cache::{self, Fetched, Question};
-use crate::glance::{Caller, Endpoint, GlanceError};
-use crate::nova::json::Json;
-use crate::nova::links::{self, LinkBase};
-use crate::nova::microversion::Version;
-use crate::nova::question::Asked;
-use crate::nova::routes::{Api, Operation};
-use crate::nova::{self, Answer, ApiError, Request};
+use super::auth::AuthContext;
+use super::request_ids::RequestIds;
+use super::request_observer::RequestLogFields;
+use super::{AppState, RequestTiming, body, forwarded};
+use crate::apis::nova::cache_query::CacheableRead;
+use crate::apis::nova::json::Json;
+use crate::apis::nova::links::{self, LinkBase};
+use crate::apis::nova::microversion::Microversion;
+use crate::apis::nova::routes::{Api, MatchedRoute};
+use crate::apis::nova::{self, ApiError, HandlerResponse, OperationInput};
+use crate::cache::{self, CacheQuery, Fetched};
+use crate::glance::{CallContext, Endpoint, GlanceError};
 use crate::telemetry::metrics::CacheOutcome;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
@@ -23,76 +23,77 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 /// A request as it came.
-pub(super) struct Work<'r> {
+pub(super) struct RequestContext<'r> {
     pub(super) request: &'r HttpRequest,
     pub(super) payload: Payload,
-    pub(super) ids: &'r Ids,
-    pub(super) seen: &'r Seen,
-    pub(super) hours: Hours,
+    pub(super) ids: &'r RequestIds,
+    pub(super) log_fields: &'r RequestLogFields,
+    pub(super) timing: RequestTiming,
 }
 
 /// A request whose token and microversion are settled.
-pub(super) struct Call<'r> {
-    pub(super) work: Work<'r>,
-    pub(super) session: Session<'r>,
-    pub(super) version: Version,
+pub(super) struct ApiRequest<'r> {
+    pub(super) context: RequestContext<'r>,
+    pub(super) auth_context: AuthContext<'r>,
+    pub(super) version: Microversion,
     pub(super) api: Api,
     pub(super) project: Option<Cow<'r, str>>,
-    pub(super) operation: Operation<'r>,
+    pub(super) operation: MatchedRoute<'r>,
 }
 
 /// Where an admitted call goes, and what the cache is asked for it.
-struct Way<'r> {
+struct UpstreamTarget<'r> {
     endpoint: Cow<'r, Endpoint>,
     scheme: &'static str,
     host: Cow<'r, str>,
-    question: Option<Question>,
+    cache_query: Option<CacheQuery>,
 }
 
 /// An answer, and what the cache did for it where it is on and the operation a read.
-type Given = Result<(Answer, Option<CacheOutcome>), ApiError>;
+type HandlerResult = Result<(HandlerResponse, Option<CacheOutcome>), ApiError>;
 
 /// How a call is answered.
-pub(super) enum Step<'r> {
+pub(super) enum Dispatch<'r> {
     /// With what is kept.
-    Now(Answer),
+    Cached(HandlerResponse),
     /// After waiting, in a box, so that a kept answer does not carry the room for it about.
-    Later(LocalBoxFuture<'r, Given>),
+    Pending(LocalBoxFuture<'r, HandlerResult>),
 }
 
-impl Front {
+impl AppState {
     /// Answers a call, at once where the answer is kept.
-    pub(super) fn operate<'r>(&'r self, call: Call<'r>) -> Result<Step<'r>, ApiError> {
-        body::check_content_type(call.work.request)?;
-        if call.operation.action.takes_body() {
-            return Ok(Step::Later(Box::pin(self.with_body(call))));
+    pub(super) fn dispatch<'r>(&'r self, call: ApiRequest<'r>) -> Result<Dispatch<'r>, ApiError> {
+        body::check_content_type(call.context.request)?;
+        if call.operation.operation.takes_body() {
+            return Ok(Dispatch::Pending(Box::pin(self.with_body(call))));
         }
-        let way = self.admit(&call)?;
-        Ok(match self.kept(&call, &way) {
-            Some(body) => Step::Now(Answer::chunks(body)),
-            None => Step::Later(Box::pin(self.ask(call, way, Json::Null))),
+        let target = self.authorize(&call)?;
+        Ok(match self.lookup_cache(&call, &target) {
+            Some(body) => Dispatch::Cached(HandlerResponse::chunks(body)),
+            None => Dispatch::Pending(Box::pin(self.call_handler(call, target, Json::Null))),
         })
     }
 
-    async fn with_body(&self, mut call: Call<'_>) -> Given {
-        let work = &mut call.work;
-        let body = body::read(work.request, &mut work.payload, self.server.max_body);
+    async fn with_body(&self, mut call: ApiRequest<'_>) -> HandlerResult {
+        let context = &mut call.context;
+        let body = body::read(context.request, &mut context.payload, self.server.max_body);
         let body = body::in_time(body, self.server.body_timeout);
-        let body = nova::body::parse(&in_time(work.hours.deadline, body).await?)?;
-        let way = self.admit(&call)?;
-        self.ask(call, way, body).await
+        let body =
+            nova::metadata_body::parse(&with_deadline(context.timing.deadline, body).await?)?;
+        let target = self.authorize(&call)?;
+        self.call_handler(call, target, body).await
     }
 
     /// The last checks before anybody is asked.
-    fn admit<'r>(&'r self, call: &Call<'r>) -> Result<Way<'r>, ApiError> {
-        call.session.check_project(call.project.as_deref())?;
-        if !call.operation.served.serves(call.version) {
-            return Err(ApiError::Gone);
+    fn authorize<'r>(&'r self, call: &ApiRequest<'r>) -> Result<UpstreamTarget<'r>, ApiError> {
+        call.auth_context.check_project(call.project.as_deref())?;
+        if !call.operation.microversions.serves(call.version) {
+            return Err(ApiError::RouteRemoved);
         }
-        let endpoint = call.session.endpoint()?;
-        let (scheme, host) = origin::of(call.work.request, &self.server);
-        let asked = Asked {
-            action: call.operation.action,
+        let endpoint = call.auth_context.endpoint()?;
+        let (scheme, host) = forwarded::public_origin(call.context.request, &self.server);
+        let asked = CacheableRead {
+            operation: call.operation.operation,
             id: &call.operation.id,
             key: &call.operation.key,
             query: call.query(),
@@ -102,45 +103,60 @@ impl Front {
             host: &host,
             endpoint: &endpoint,
         };
-        let question = self.question(&call.session, asked)?;
-        Ok(Way {
+        let cache_query = self.cache_query(&call.auth_context, asked)?;
+        Ok(UpstreamTarget {
             endpoint,
             scheme,
             host,
-            question,
+            cache_query,
         })
     }
 
-    fn kept(&self, call: &Call<'_>, way: &Way<'_>) -> Option<cache::Body> {
-        let question = way.question.as_ref()?;
-        self.service.answers.find(question, call.work.hours.started)
+    fn lookup_cache(
+        &self,
+        call: &ApiRequest<'_>,
+        target: &UpstreamTarget<'_>,
+    ) -> Option<cache::Body> {
+        let cache_query = target.cache_query.as_ref()?;
+        self.service
+            .answers
+            .get(cache_query, call.context.timing.started)
     }
 
     /// Has Glance asked.
-    async fn ask(&self, call: Call<'_>, way: Way<'_>, body: Json) -> Given {
+    async fn call_handler(
+        &self,
+        call: ApiRequest<'_>,
+        target: UpstreamTarget<'_>,
+        body: Json,
+    ) -> HandlerResult {
         let query = call.query().to_owned();
-        let Call { work, session, .. } = call;
-        let root = self.root(way.scheme, &way.host);
-        let glance = links::glance_root(&self.service.settings, way.endpoint.as_str());
-        let action = call.operation.action;
-        let request = Request {
-            action,
+        let ApiRequest {
+            context,
+            auth_context,
+            ..
+        } = call;
+        let root = self.root_url(target.scheme, &target.host);
+        let glance = links::glance_root(&self.service.settings, target.endpoint.as_str());
+        let operation = call.operation.operation;
+        let request = OperationInput {
+            operation,
             api: call.api,
             body,
             id: call.operation.id.into_owned(),
             key: call.operation.key.into_owned(),
             query,
             links: LinkBase::new(&root, call.api, call.project.as_deref(), &glance),
-            caller: Caller {
-                endpoint: way.endpoint.into_owned(),
-                token: session.token_header(),
-                request_id: work.ids.upstream(),
-                deadline: work.hours.deadline,
-                spent: work.seen.spent().clone(),
+            caller: CallContext {
+                endpoint: target.endpoint.into_owned(),
+                token: auth_context.token_header(),
+                request_id: context.ids.upstream(),
+                deadline: context.timing.deadline,
+                spent: context.log_fields.spent().clone(),
             },
         };
-        let answer = self.perform(request, way.question, work.ids);
-        let answer = in_time(work.hours.deadline, answer).await;
+        let answer = self.run_on_upstream_runtime(request, target.cache_query, context.ids);
+        let answer = with_deadline(context.timing.deadline, answer).await;
         if matches!(
             answer,
             Err(ApiError::Glance {
@@ -148,37 +164,40 @@ impl Front {
                 ..
             })
         ) {
-            session.refused_by_glance(&self.auth);
-            if let Some(scope) = session.scope(&self.auth) {
-                self.service.answers.refuse(&scope);
+            auth_context.on_upstream_unauthorized(&self.auth);
+            if let Some(scope) = auth_context.scope(&self.auth) {
+                self.service.answers.invalidate_token(&scope);
             }
         }
-        let shown = self.cached && action.is_read();
+        let shown = self.cached && operation.is_read();
         answer.map(|(answer, outcome)| (answer, shown.then_some(outcome)))
     }
 
     /// What the cache is asked, where it is on and the request is one for it.
-    fn question(
+    fn cache_query(
         &self,
-        session: &Session<'_>,
-        asked: Asked<'_>,
-    ) -> Result<Option<Question>, ApiError> {
-        let scope = self.cached.then(|| session.scope(&self.auth)).flatten();
-        scope.map_or(Ok(None), |scope| asked.question(scope))
+        auth_context: &AuthContext<'_>,
+        asked: CacheableRead<'_>,
+    ) -> Result<Option<CacheQuery>, ApiError> {
+        let scope = self
+            .cached
+            .then(|| auth_context.scope(&self.auth))
+            .flatten();
+        scope.map_or(Ok(None), |scope| asked.cache_query(scope))
     }
 
     /// Has the request answered on the upstream runtime, by way of the cache where there is a
-    /// `question` for it.
-    async fn perform(
+    /// `cache_query` for it.
+    async fn run_on_upstream_runtime(
         &self,
-        request: Request,
-        question: Option<Question>,
-        ids: &Ids,
-    ) -> Result<(Answer, CacheOutcome), ApiError> {
+        request: OperationInput,
+        cache_query: Option<CacheQuery>,
+        ids: &RequestIds,
+    ) -> Result<(HandlerResponse, CacheOutcome), ApiError> {
         let service = Arc::clone(&self.service);
         let task = async move { service.answer(request).await };
         let task = task.instrument(ids.span()).boxed();
-        let Some(question) = question else {
+        let Some(cache_query) = cache_query else {
             let answer = self.spawner.run(task).await;
             return Ok((
                 answer.unwrap_or(Err(ApiError::Internal))?,
@@ -193,24 +212,24 @@ impl Front {
         }
         .boxed();
         let answers = &self.service.answers;
-        let given = answers.fetch(question, &self.spawner, fetch).await;
+        let given = answers.fetch(cache_query, &self.spawner, fetch).await;
         let given = given.unwrap_or(Err(ApiError::Internal))?;
-        Ok((Answer::chunks(given.body), given.outcome))
+        Ok((HandlerResponse::chunks(given.body), given.outcome))
     }
 }
 
-impl<'r> Call<'r> {
+impl<'r> ApiRequest<'r> {
     fn query(&self) -> &'r str {
-        self.work.request.uri().query().unwrap_or_default()
+        self.context.request.uri().query().unwrap_or_default()
     }
 }
 
-/// The result of `work`, or a fault at `deadline`.
-async fn in_time<T>(
+/// The result of `context`, or a fault at `deadline`.
+async fn with_deadline<T>(
     deadline: Instant,
-    work: impl Future<Output = Result<T, ApiError>>,
+    context: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<T, ApiError> {
-    timeout_at(deadline, work)
+    timeout_at(deadline, context)
         .await
         .unwrap_or(Err(ApiError::Timeout))
 }

@@ -1,12 +1,12 @@
 //! From an outcome to HTTP: the header table, fault bodies and content types.
 
 use super::auth::Authenticator;
-use super::negotiate::{self, Page};
-use super::page;
-use super::request_id::Ids;
+use super::media_type::{self, ErrorPageFormat};
+use super::not_found_page;
+use super::request_ids::RequestIds;
+use crate::apis::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Microversion};
+use crate::apis::nova::{ApiError, HandlerResponse};
 use crate::cache;
-use crate::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Version};
-use crate::nova::{Answer, ApiError};
 use crate::telemetry::metrics::CacheOutcome;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -28,22 +28,22 @@ const FAULT_TYPE: HeaderValue = HeaderValue::from_static("application/json; char
 
 /// Which of Nova's own headers an answer carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heads {
+pub enum NovaHeaders {
     /// None: answers given before a request is dispatched.
     None,
     /// The two request ids.
     Ids,
     /// The request ids, both version headers with this version, and a `Vary` for each.
-    Versioned(Version),
+    Versioned(Microversion),
     /// The same, for a version that is not served, as the client wrote it.
     Asked(String),
 }
 
 /// What became of a request.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ApiResponse {
     status: StatusCode,
-    heads: Heads,
+    headers_kind: NovaHeaders,
     body: Body,
     /// How the cache took part, where it is on and the request is a read.
     cache: Option<CacheOutcome>,
@@ -52,7 +52,7 @@ pub struct Outcome {
 #[derive(Debug)]
 enum Body {
     Empty,
-    Page,
+    ErrorPageFormat,
     Fault(ApiError),
     Content {
         media_type: HeaderValue,
@@ -60,12 +60,12 @@ enum Body {
     },
 }
 
-impl Outcome {
+impl ApiResponse {
     /// An operation's answer.
     #[must_use]
     pub fn answer(
-        answer: Answer,
-        heads: Heads,
+        answer: HandlerResponse,
+        headers_kind: NovaHeaders,
         media_type: HeaderValue,
         cache: Option<CacheOutcome>,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Outcome {
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
             status,
-            heads,
+            headers_kind,
             body: Body::Content {
                 media_type,
                 body: answer.body,
@@ -87,13 +87,13 @@ impl Outcome {
     pub fn document(
         status: StatusCode,
         body: String,
-        heads: Heads,
+        headers_kind: NovaHeaders,
         media_type: HeaderValue,
     ) -> Self {
         let body = [Bytes::from(body)].into();
         Self {
             status,
-            heads,
+            headers_kind,
             body: Body::Content { media_type, body },
             cache: None,
         }
@@ -101,10 +101,10 @@ impl Outcome {
 
     /// 200 and nothing else.
     #[must_use]
-    pub fn empty(heads: Heads) -> Self {
+    pub fn empty(headers_kind: NovaHeaders) -> Self {
         Self {
             status: StatusCode::OK,
-            heads,
+            headers_kind,
             body: Body::Empty,
             cache: None,
         }
@@ -112,23 +112,23 @@ impl Outcome {
 
     /// The route-level 404.
     #[must_use]
-    pub fn page(heads: Heads) -> Self {
+    pub fn page(headers_kind: NovaHeaders) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
-            heads,
-            body: Body::Page,
+            headers_kind,
+            body: Body::ErrorPageFormat,
             cache: None,
         }
     }
 
     /// An error.
     #[must_use]
-    pub fn fault(error: &ApiError, heads: Heads) -> Self {
+    pub fn fault(error: &ApiError, headers_kind: NovaHeaders) -> Self {
         let status = StatusCode::from_u16(error.fault().status.as_u16())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
             status,
-            heads,
+            headers_kind,
             body: Body::Fault(error.clone()),
             cache: None,
         }
@@ -145,7 +145,7 @@ impl Outcome {
     pub fn error(&self) -> Option<&ApiError> {
         match &self.body {
             Body::Fault(error) => Some(error),
-            Body::Empty | Body::Page | Body::Content { .. } => None,
+            Body::Empty | Body::ErrorPageFormat | Body::Content { .. } => None,
         }
     }
 
@@ -154,23 +154,23 @@ impl Outcome {
     pub fn into_response(
         self,
         request: &HttpRequest,
-        ids: &Ids,
+        ids: &RequestIds,
         auth: &Authenticator,
     ) -> HttpResponse {
         let mut response = HttpResponse::new(self.status);
         let headers = response.headers_mut();
-        write_heads(headers, &self.heads, ids);
+        write_heads(headers, &self.headers_kind, ids);
         match self.body {
             Body::Empty => response,
-            Body::Page => {
+            Body::ErrorPageFormat => {
                 // Nova answers a HEAD as it would a browser, without the page.
                 let head = request.method() == Method::HEAD;
                 let wanted = if head {
-                    Page::Html
+                    ErrorPageFormat::Html
                 } else {
-                    negotiate::page(request.headers())
+                    media_type::page(request.headers())
                 };
-                let (media_type, page) = page::not_found(wanted);
+                let (media_type, page) = not_found_page::not_found(wanted);
                 headers.append(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
                 response.set_body(BoxBody::new(if head { "" } else { page }))
             }
@@ -192,17 +192,17 @@ impl Outcome {
     }
 }
 
-fn write_heads(headers: &mut HeaderMap, heads: &Heads, ids: &Ids) {
-    match heads {
-        Heads::None => return,
-        Heads::Ids => {}
-        Heads::Versioned(Version::MIN) => write_version(
+fn write_heads(headers: &mut HeaderMap, headers_kind: &NovaHeaders, ids: &RequestIds) {
+    match headers_kind {
+        NovaHeaders::None => return,
+        NovaHeaders::Ids => {}
+        NovaHeaders::Versioned(Microversion::MIN) => write_version(
             headers,
             const { HeaderValue::from_static("compute 2.1") },
             const { HeaderValue::from_static("2.1") },
         ),
-        Heads::Versioned(version) => write_asked(headers, &version.to_string()),
-        Heads::Asked(text) => write_asked(headers, text),
+        NovaHeaders::Versioned(version) => write_asked(headers, &version.to_string()),
+        NovaHeaders::Asked(text) => write_asked(headers, text),
     }
     if let Ok(id) = HeaderValue::from_str(ids.local()) {
         headers.append(REQUEST_ID, id.clone());
@@ -244,7 +244,7 @@ fn fault(headers: &mut HeaderMap, error: &ApiError, auth: &Authenticator) -> Str
         if let Some(challenge) = auth.challenge() {
             headers.append(header::WWW_AUTHENTICATE, challenge.clone());
         }
-        headers.append(header::CONTENT_TYPE, negotiate::JSON_TYPE);
+        headers.append(header::CONTENT_TYPE, media_type::JSON_TYPE);
         let body = serde_json::json!({ "error": {
             "code": 401, "title": "Unauthorized", "message": fault.message,
         }});

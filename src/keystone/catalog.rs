@@ -10,7 +10,7 @@ const SERVICE: &str = "image";
 
 /// One service of a catalog, as Keystone writes it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Service {
+pub(super) struct ServiceTokenProvider {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -34,7 +34,7 @@ impl Endpoint {
 
 /// Which endpoint of a catalog is wanted.
 #[derive(Debug, Clone)]
-pub(super) struct Choice {
+pub(super) struct EndpointFilter {
     pub(super) region: Option<String>,
     pub(super) interface: Interface,
 }
@@ -52,16 +52,19 @@ pub enum NoImageEndpoint {
     #[error("the catalog has no service of type image")]
     NoService,
     /// The image service has no endpoint in the region and on the interface wanted.
-    #[error("the image service has no endpoint in keystone.region on keystone.interface")]
+    #[error("the image service has no endpoint in keystone.region_name on keystone.interface")]
     NoMatch,
     /// The endpoint is no http or https URL.
     #[error("the image service's endpoint is not an http or https URL")]
     NotAUrl,
 }
 
-impl Choice {
+impl EndpointFilter {
     /// The first endpoint that fits, without its version, as clients use it.
-    pub(super) fn image_endpoint(&self, catalog: &[Service]) -> Result<Url, NoImageEndpoint> {
+    pub(super) fn image_endpoint(
+        &self,
+        catalog: &[ServiceTokenProvider],
+    ) -> Result<Url, NoImageEndpoint> {
         let mut services = catalog
             .iter()
             .filter(|service| service.kind == SERVICE)
@@ -126,18 +129,18 @@ mod tests {
 
     use super::*;
 
-    fn catalog(json: serde_json::Value) -> Vec<Service> {
+    fn catalog(json: serde_json::Value) -> Vec<ServiceTokenProvider> {
         serde_json::from_value(json).unwrap()
     }
 
-    fn choice(region: Option<&str>, interface: Interface) -> Choice {
-        Choice {
+    fn endpoint_filter(region: Option<&str>, interface: Interface) -> EndpointFilter {
+        EndpointFilter {
             region: region.map(str::to_owned),
             interface,
         }
     }
 
-    fn two_regions() -> Vec<Service> {
+    fn two_regions() -> Vec<ServiceTokenProvider> {
         catalog(json!([
             {"type": "compute", "name": "nova", "id": "1", "endpoints": [
                 {"interface": "public", "region_id": "One", "region": "One", "url": "http://nova"},
@@ -163,7 +166,7 @@ mod tests {
         #[case] interface: Interface,
         #[case] expected: Result<&str, NoImageEndpoint>,
     ) {
-        let found = choice(region, interface).image_endpoint(&two_regions());
+        let found = endpoint_filter(region, interface).image_endpoint(&two_regions());
         assert_eq!(
             found.as_ref().map(Url::as_str).map_err(|why| *why),
             expected
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_catalog_without_an_image_service_says_so() {
-        let nothing = choice(None, Interface::Public).image_endpoint(&catalog(json!([])));
+        let nothing = endpoint_filter(None, Interface::Public).image_endpoint(&catalog(json!([])));
         assert_eq!(nothing, Err(NoImageEndpoint::NoService));
     }
 

@@ -7,11 +7,11 @@ use http::{HeaderName, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
-use super::catalog::Choice;
-use super::error::{Error, Nonsense, Unavailable};
+use super::catalog::EndpointFilter;
+use super::error::{Error, InvalidResponse, Unavailable};
 use super::token::Token;
-use super::wire;
-use crate::upstream::{self, Answer, Limits, TransportError, exchange};
+use super::token_response;
+use crate::upstream::{self, ExchangeLimits, Response, TransportError, exchange};
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 pub(super) const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
@@ -24,31 +24,31 @@ const MAX_BODY: usize = 4 << 20;
 
 /// What Keystone says of a token.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum ValidationResult {
     /// It is good.
     Accepted(Token),
     /// There is no such token, or it is no longer valid.
-    Refused,
+    InvalidToken,
     /// The token that the question was asked with is not valid.
-    AskerRefused,
+    CallerTokenRejected,
 }
 
 /// Asks Keystone at one URL.
-pub(super) struct Client {
-    http: upstream::Client,
+pub(super) struct KeystoneClient {
+    http: upstream::InstrumentedClient,
     validation: Url,
     authentication: Url,
-    choice: Option<Choice>,
+    endpoint_filter: Option<EndpointFilter>,
     timeout: Duration,
 }
 
-impl Client {
+impl KeystoneClient {
     /// `base` is Keystone's URL with or without its version. Catalogs are asked for only with a
-    /// `choice` of what to take from them.
+    /// `endpoint_filter` of what to take from them.
     pub(super) fn new(
-        http: upstream::Client,
+        http: upstream::InstrumentedClient,
         base: &Url,
-        choice: Option<Choice>,
+        endpoint_filter: Option<EndpointFilter>,
         timeout: Duration,
     ) -> Self {
         let with_catalog = tokens_url(base);
@@ -56,12 +56,12 @@ impl Client {
         without_catalog.set_query(Some("nocatalog"));
         Self {
             http,
-            validation: match &choice {
+            validation: match &endpoint_filter {
                 Some(_) => with_catalog,
                 None => without_catalog.clone(),
             },
             authentication: without_catalog,
-            choice,
+            endpoint_filter,
             timeout,
         }
     }
@@ -77,14 +77,14 @@ impl Client {
         asker: &HeaderValue,
         subject: &HeaderValue,
         deadline: Instant,
-    ) -> Result<Verdict, Error> {
+    ) -> Result<ValidationResult, Error> {
         let mut request = reqwest::Request::new(Method::GET, self.validation.clone());
         let headers = request.headers_mut();
         headers.insert(AUTH_TOKEN, asker.clone());
         headers.insert(SUBJECT_TOKEN, subject.clone());
         headers.insert(ACCESS_RULES, HeaderValue::from_static("1"));
         let answer = self.exchange(request, deadline).await?;
-        judge(&answer, subject, self.choice.as_ref())
+        interpret_response(&answer, subject, self.endpoint_filter.as_ref())
     }
 
     /// Asks for a token of the gateway's own.
@@ -92,7 +92,7 @@ impl Client {
         &self,
         body: String,
         deadline: Instant,
-    ) -> Result<Answer, TransportError> {
+    ) -> Result<Response, TransportError> {
         let mut request = reqwest::Request::new(Method::POST, self.authentication.clone());
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
@@ -106,14 +106,14 @@ impl Client {
         &self,
         request: reqwest::Request,
         deadline: Instant,
-    ) -> Result<Answer, TransportError> {
-        let limits = Limits {
+    ) -> Result<Response, TransportError> {
+        let limits = ExchangeLimits {
             deadline,
             max_body: MAX_BODY,
         };
         let again = request.try_clone();
         match (exchange(&self.http, request, limits).await, again) {
-            (Err(TransportError::Broken(_)), Some(again)) => {
+            (Err(TransportError::Interrupted(_)), Some(again)) => {
                 exchange(&self.http, again, limits).await
             }
             (outcome, _) => outcome,
@@ -136,34 +136,39 @@ fn tokens_url(base: &Url) -> Url {
     url
 }
 
-fn judge(
-    answer: &Answer,
+fn interpret_response(
+    answer: &Response,
     subject: &HeaderValue,
-    choice: Option<&Choice>,
-) -> Result<Verdict, Error> {
+    endpoint_filter: Option<&EndpointFilter>,
+) -> Result<ValidationResult, Error> {
     match answer.status {
         StatusCode::OK => {
             let about = answer.headers.get(SUBJECT_TOKEN);
             if about.is_some_and(|about| about != subject) {
-                return Err(Nonsense::Contradiction("an answer about another token").into());
+                return Err(InvalidResponse::Inconsistent("an answer about another token").into());
             }
-            Ok(Verdict::Accepted(wire::token(&answer.body, choice)?))
+            Ok(ValidationResult::Accepted(token_response::token(
+                &answer.body,
+                endpoint_filter,
+            )?))
         }
-        StatusCode::UNAUTHORIZED => Ok(Verdict::AskerRefused),
+        StatusCode::UNAUTHORIZED => Ok(ValidationResult::CallerTokenRejected),
         // Without Keystone's own JSON, it is the path that was not found and not the token.
-        StatusCode::NOT_FOUND if wire::is_error(&answer.body) => Ok(Verdict::Refused),
-        status => Err(trouble(status)),
+        StatusCode::NOT_FOUND if token_response::is_error(&answer.body) => {
+            Ok(ValidationResult::InvalidToken)
+        }
+        status => Err(unexpected_status(status)),
     }
 }
 
 /// What an unexpected status means.
-pub(super) fn trouble(status: StatusCode) -> Error {
+pub(super) fn unexpected_status(status: StatusCode) -> Error {
     if status == StatusCode::FORBIDDEN {
         Unavailable::Forbidden.into()
     } else if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         Unavailable::Status(status.as_u16()).into()
     } else {
-        Nonsense::Status(status.as_u16()).into()
+        InvalidResponse::Status(status.as_u16()).into()
     }
 }
 
@@ -174,16 +179,16 @@ mod tests {
     use super::*;
     use crate::keystone::testing;
 
-    fn answer(status: u16, body: impl Into<bytes::Bytes>) -> Answer {
-        Answer {
+    fn answer(status: u16, body: impl Into<bytes::Bytes>) -> Response {
+        Response {
             status: StatusCode::from_u16(status).unwrap(),
             headers: http::HeaderMap::new(),
             body: body.into(),
         }
     }
 
-    fn judged(status: u16, body: impl Into<bytes::Bytes>) -> Result<Verdict, Error> {
-        judge(&answer(status, body), &HeaderValue::from_static("t"), None)
+    fn judged(status: u16, body: impl Into<bytes::Bytes>) -> Result<ValidationResult, Error> {
+        interpret_response(&answer(status, body), &HeaderValue::from_static("t"), None)
     }
 
     #[rstest]
@@ -202,11 +207,11 @@ mod tests {
         let body = testing::body().to_string();
         assert!(matches!(
             judged(200, body.clone()),
-            Ok(Verdict::Accepted(_))
+            Ok(ValidationResult::Accepted(_))
         ));
         for status in [201, 202, 203, 204, 206] {
             let refused = judged(status, body.clone()).unwrap_err();
-            assert_eq!(refused, Nonsense::Status(status).into());
+            assert_eq!(refused, InvalidResponse::Status(status).into());
         }
     }
 
@@ -216,20 +221,26 @@ mod tests {
         mixed_up
             .headers
             .insert(SUBJECT_TOKEN, HeaderValue::from_static("u"));
-        let judged = judge(&mixed_up, &HeaderValue::from_static("t"), None);
+        let judged = interpret_response(&mixed_up, &HeaderValue::from_static("t"), None);
         assert!(matches!(
             judged,
-            Err(Error::Nonsense(Nonsense::Contradiction(_)))
+            Err(Error::InvalidResponse(InvalidResponse::Inconsistent(_)))
         ));
-        assert!(judge(&mixed_up, &HeaderValue::from_static("u"), None).is_ok());
+        assert!(interpret_response(&mixed_up, &HeaderValue::from_static("u"), None).is_ok());
     }
 
     #[test]
     fn a_404_of_keystone_refuses_the_token_and_one_of_a_web_server_does_not() {
         let of_keystone = r#"{"error": {"code": 404, "message": "x", "title": "Not Found"}}"#;
-        assert!(matches!(judged(404, of_keystone), Ok(Verdict::Refused)));
+        assert!(matches!(
+            judged(404, of_keystone),
+            Ok(ValidationResult::InvalidToken)
+        ));
         for body in ["", "<h1>Not Found</h1>", "{}", "[]", "{\"error\": null}"] {
-            assert_eq!(judged(404, body).unwrap_err(), Nonsense::Status(404).into());
+            assert_eq!(
+                judged(404, body).unwrap_err(),
+                InvalidResponse::Status(404).into()
+            );
         }
     }
 
@@ -238,11 +249,11 @@ mod tests {
     #[case(429, Unavailable::Status(429).into())]
     #[case(500, Unavailable::Status(500).into())]
     #[case(503, Unavailable::Status(503).into())]
-    #[case(300, Nonsense::Status(300).into())]
-    #[case(302, Nonsense::Status(302).into())]
-    #[case(400, Nonsense::Status(400).into())]
-    #[case(405, Nonsense::Status(405).into())]
-    #[case(410, Nonsense::Status(410).into())]
+    #[case(300, InvalidResponse::Status(300).into())]
+    #[case(302, InvalidResponse::Status(302).into())]
+    #[case(400, InvalidResponse::Status(400).into())]
+    #[case(405, InvalidResponse::Status(405).into())]
+    #[case(410, InvalidResponse::Status(410).into())]
     fn other_answers_say_nothing_about_the_token(#[case] status: u16, #[case] expected: Error) {
         assert_eq!(
             judged(status, testing::body().to_string()).unwrap_err(),
@@ -252,6 +263,9 @@ mod tests {
 
     #[test]
     fn a_401_is_about_whoever_asked() {
-        assert!(matches!(judged(401, ""), Ok(Verdict::AskerRefused)));
+        assert!(matches!(
+            judged(401, ""),
+            Ok(ValidationResult::CallerTokenRejected)
+        ));
     }
 }

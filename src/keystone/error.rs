@@ -8,20 +8,20 @@ use crate::upstream::TransportError;
 /// Keystone does not know the token, or it has expired: the client's 401.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token is not valid")]
-pub struct Refused;
+pub struct InvalidToken;
 
 /// Why there is no validated token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The token is not valid: 401.
-    #[error("{Refused}")]
-    Refused,
+    #[error("{InvalidToken}")]
+    InvalidToken,
     /// Keystone could not say: 503, and the client may try again.
     #[error("Keystone cannot validate tokens now: {0}")]
     Unavailable(Unavailable),
     /// Keystone's answer makes no sense: 503 as well, but somebody must look into it.
     #[error("Keystone's answer makes no sense: {0}")]
-    Nonsense(Nonsense),
+    InvalidResponse(InvalidResponse),
 }
 
 /// What kept Keystone from saying whether a token is valid.
@@ -55,16 +55,16 @@ pub enum Unavailable {
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Nonsense {
+pub enum InvalidResponse {
     /// A status that no Keystone gives here, redirects included.
-    #[error("status {0}, is keystone.url right?")]
+    #[error("status {0}, is keystone.auth_url right?")]
     Status(u16),
     /// The body is larger than any real one.
     #[error("a body of more than {0} bytes")]
     TooLarge(usize),
     /// The body is not a token's JSON; where, but not what.
     #[error("a body that is not a token ({kind} at line {line} column {column})")]
-    NotAToken {
+    MalformedToken {
         /// `syntax`, `truncated` or `shape`.
         kind: &'static str,
         /// Where, from 1.
@@ -74,12 +74,12 @@ pub enum Nonsense {
     },
     /// The body is a token's JSON but contradicts itself or the request.
     #[error("{0}")]
-    Contradiction(&'static str),
+    Inconsistent(&'static str),
 }
 
-impl From<Refused> for Error {
-    fn from(_: Refused) -> Self {
-        Self::Refused
+impl From<InvalidToken> for Error {
+    fn from(_: InvalidToken) -> Self {
+        Self::InvalidToken
     }
 }
 
@@ -89,9 +89,9 @@ impl From<Unavailable> for Error {
     }
 }
 
-impl From<Nonsense> for Error {
-    fn from(reason: Nonsense) -> Self {
-        Self::Nonsense(reason)
+impl From<InvalidResponse> for Error {
+    fn from(reason: InvalidResponse) -> Self {
+        Self::InvalidResponse(reason)
     }
 }
 
@@ -99,16 +99,16 @@ impl From<TransportError> for Error {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::Timeout => Unavailable::TimedOut.into(),
-            TransportError::TooLarge { limit } => Nonsense::TooLarge(limit).into(),
-            TransportError::Connect(_) | TransportError::Broken(_) | TransportError::Garbled(_) => {
-                Unavailable::Unreachable(error.to_string()).into()
-            }
+            TransportError::TooLarge { limit } => InvalidResponse::TooLarge(limit).into(),
+            TransportError::Connect(_)
+            | TransportError::Interrupted(_)
+            | TransportError::InvalidHttp(_) => Unavailable::Unreachable(error.to_string()).into(),
         }
     }
 }
 
 /// Keeps the place of the mistake only: the message of `serde_json` repeats values.
-impl From<serde_json::Error> for Nonsense {
+impl From<serde_json::Error> for InvalidResponse {
     fn from(error: serde_json::Error) -> Self {
         use serde_json::error::Category;
         let kind = match error.classify() {
@@ -116,7 +116,7 @@ impl From<serde_json::Error> for Nonsense {
             Category::Eof | Category::Io => "truncated",
             Category::Data => "shape",
         };
-        Self::NotAToken {
+        Self::MalformedToken {
             kind,
             line: error.line(),
             column: error.column(),

@@ -1,7 +1,7 @@
 //! Token validation.
 //!
 //! A request is whoever Keystone says its token is, and nothing a client writes into any other
-//! header changes that. [`Keystone`] asks about tokens and remembers the answers for a while;
+//! header changes that. [`TokenValidator`] asks about tokens and remembers the answers for a while;
 //! a [`Token`] is one such answer and exists only because Keystone gave it.
 //!
 //! | file | what it is about |
@@ -16,23 +16,23 @@
 //! | `catalog.rs` | Glance's endpoint out of a catalog |
 //! | `digest.rs` | tokens by their keyed hash |
 
+mod access_rules;
 mod catalog;
 mod client;
 mod digest;
 mod error;
-mod known;
-mod rules;
-mod service;
+mod service_token;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
-mod validator;
-mod wire;
+mod token_cache;
+mod token_response;
+mod token_validator;
 
 pub use catalog::NoImageEndpoint;
 pub use digest::{DigestKey, MAX_TOKEN_BYTES, TokenDigest, is_well_formed};
-pub use error::{Error, Nonsense, Refused, Unavailable};
+pub use error::{Error, InvalidResponse, InvalidToken, Unavailable};
 pub use token::{Identity, ScopeKind, Token};
-pub use validator::{Catalogs, Clock, Keystone, NewError};
+pub use token_validator::{BuildError, Catalogs, Clock, TokenValidator};

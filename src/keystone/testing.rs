@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::catalog::Choice;
-use super::{Token, wire};
+use super::catalog::EndpointFilter;
+use super::{Token, token_response};
 use crate::config::Interface;
 
 /// The answer to the validation of a token of user `u1` in project `p1`, good until noon on the
@@ -35,9 +35,13 @@ pub(crate) fn merged(change: Value) -> Value {
 
 /// The token that [`merged`] describes.
 pub(crate) fn token(change: Value) -> Token {
-    let choice = Choice {
+    let endpoint_filter = EndpointFilter {
         region: None,
         interface: Interface::Public,
     };
-    wire::token(merged(change).to_string().as_bytes(), Some(&choice)).unwrap()
+    token_response::token(
+        merged(change).to_string().as_bytes(),
+        Some(&endpoint_filter),
+    )
+    .unwrap()
 }

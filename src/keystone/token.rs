@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use super::access_rules::AccessRules;
 use super::catalog::NoImageEndpoint;
-use super::rules::AccessRules;
 
 /// What a token gives rights on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn roles_bytes(roles: &[String]) -> usize {
 
 /// What a token gives rights on, with what belongs to it.
 #[derive(Debug)]
-pub(super) enum Holder {
+pub(super) enum TokenScope {
     Project(Arc<Identity>),
     Other {
         kind: ScopeKind,
@@ -94,7 +94,7 @@ pub(super) enum Holder {
 #[derive(Debug)]
 pub struct Token {
     pub(super) expires_at: DateTime<Utc>,
-    pub(super) holder: Holder,
+    pub(super) holder: TokenScope,
     pub(super) access_rules: Option<AccessRules>,
     pub(super) image_endpoint: Result<Url, NoImageEndpoint>,
 }
@@ -116,8 +116,8 @@ impl Token {
     #[must_use]
     pub fn scope_kind(&self) -> ScopeKind {
         match &self.holder {
-            Holder::Project(_) => ScopeKind::Project,
-            Holder::Other { kind, .. } => *kind,
+            TokenScope::Project(_) => ScopeKind::Project,
+            TokenScope::Other { kind, .. } => *kind,
         }
     }
 
@@ -125,8 +125,8 @@ impl Token {
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         match &self.holder {
-            Holder::Project(identity) => Some(identity),
-            Holder::Other { .. } => None,
+            TokenScope::Project(identity) => Some(identity),
+            TokenScope::Other { .. } => None,
         }
     }
 
@@ -140,8 +140,8 @@ impl Token {
     #[must_use]
     pub fn user_id(&self) -> &str {
         match &self.holder {
-            Holder::Project(identity) => identity.user_id(),
-            Holder::Other { user_id, .. } => user_id,
+            TokenScope::Project(identity) => identity.user_id(),
+            TokenScope::Other { user_id, .. } => user_id,
         }
     }
 
@@ -149,8 +149,8 @@ impl Token {
     #[must_use]
     pub fn roles(&self) -> &[String] {
         match &self.holder {
-            Holder::Project(identity) => identity.roles(),
-            Holder::Other { roles, .. } => roles,
+            TokenScope::Project(identity) => identity.roles(),
+            TokenScope::Other { roles, .. } => roles,
         }
     }
 
@@ -162,14 +162,14 @@ impl Token {
 
     /// Whether the token is an application credential's that access rules limit.
     #[must_use]
-    pub fn is_limited(&self) -> bool {
+    pub fn has_access_rules(&self) -> bool {
         self.access_rules.is_some()
     }
 
     /// Whether the access rules of the token's application credential, if it has any, allow a
     /// request. `path` is the raw path, without the query.
     #[must_use]
-    pub fn permits(&self, method: &str, path: &str) -> bool {
+    pub fn allows(&self, method: &str, path: &str) -> bool {
         self.access_rules
             .as_ref()
             .is_none_or(|rules| rules.permit(method, path))
@@ -186,8 +186,8 @@ impl Token {
     /// How much memory the token takes, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
         let holder = match &self.holder {
-            Holder::Project(identity) => identity.bytes(),
-            Holder::Other { user_id, roles, .. } => user_id.len() + roles_bytes(roles),
+            TokenScope::Project(identity) => identity.bytes(),
+            TokenScope::Other { user_id, roles, .. } => user_id.len() + roles_bytes(roles),
         };
         let rules = self.access_rules.as_ref().map_or(0, AccessRules::bytes);
         let endpoint = self
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_token_with_access_rules_is_limited() {
         let limited = json!({"application_credential": {"access_rules": []}});
-        assert!(testing::token(limited).is_limited());
-        assert!(!testing::token(json!({})).is_limited());
+        assert!(testing::token(limited).has_access_rules());
+        assert!(!testing::token(json!({})).has_access_rules());
     }
 }

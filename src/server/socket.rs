@@ -1,6 +1,6 @@
 //! The listening sockets: bound here, or handed over by whoever started this process.
 
-use super::ServerError;
+use super::BindError;
 use crate::config;
 use listenfd::ListenFd;
 use std::io;
@@ -8,17 +8,17 @@ use std::net::{SocketAddr, TcpListener};
 
 /// Where a listening socket came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum ListenerSource {
     /// It was bound by this process.
     Bound,
     /// It was open already (`LISTEN_FDS`).
-    HandedOver,
+    Inherited,
 }
 
 /// The clients' socket: the first one that was handed over, or one bound to `server.listen`.
 /// Connections inherit its options.
-pub fn clients(settings: &config::Server) -> Result<(TcpListener, Origin), ServerError> {
-    let failed = |source| ServerError::new("server.listen", settings.listen, source);
+pub fn clients(settings: &config::Server) -> Result<(TcpListener, ListenerSource), BindError> {
+    let failed = |source| BindError::new("server.listen", settings.listen, source);
     let handed = ListenFd::from_env()
         .take_tcp_listener(0)
         .map_err(|source| {
@@ -26,10 +26,10 @@ pub fn clients(settings: &config::Server) -> Result<(TcpListener, Origin), Serve
             failed(io::Error::new(source.kind(), text))
         })?;
     let (listener, origin) = match handed {
-        Some(listener) => (listener, Origin::HandedOver),
+        Some(listener) => (listener, ListenerSource::Inherited),
         None => (
             listen(settings.listen, settings.backlog).map_err(failed)?,
-            Origin::Bound,
+            ListenerSource::Bound,
         ),
     };
     set_options(&listener, settings).map_err(failed)?;

@@ -6,7 +6,7 @@
 //! throw away an answer that is still on its way. Both are seen to here.
 
 use crate::config;
-use crate::http::connection::{Connection, Phase};
+use crate::http::connection::{Connection, ConnectionState};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,18 +21,18 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How long the client has to close its side of a connection that is being closed.
 const LINGER: Duration = Duration::from_secs(2);
 /// A client takes an answer when it takes this much of it, or all there is, within `write_timeout`.
-const ENOUGH: usize = 64 << 10;
+const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
 /// The times a stream keeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
+pub struct StreamTimeouts {
     head: Duration,
     keep_alive: Duration,
     write: Duration,
     drain_grace: Duration,
 }
 
-impl From<&config::Server> for Times {
+impl From<&config::Server> for StreamTimeouts {
     fn from(settings: &config::Server) -> Self {
         Self {
             head: settings.head_timeout,
@@ -44,18 +44,18 @@ impl From<&config::Server> for Times {
 }
 
 /// A connection of a client.
-pub struct Stream {
+pub struct TimedStream {
     /// Until this is dropped.
     io: Option<TcpStream>,
     connection: Connection,
-    times: Times,
+    times: StreamTimeouts,
     /// Never later than the next deadline, and not moved for each request: it looks again instead.
-    alarm: Pin<Box<Sleep>>,
+    timer: Pin<Box<Sleep>>,
     /// Until draining starts.
     drain: Option<Pin<Box<OwnedNotified>>>,
     /// This task is woken when draining starts.
     told: bool,
-    /// Since when the client has taken less than [`ENOUGH`], and how much.
+    /// Since when the client has taken less than [`MIN_PROGRESS_BYTES`], and how much.
     stalled: Option<(Instant, usize)>,
     /// Given up while nothing was asked.
     idle_end: bool,
@@ -65,13 +65,13 @@ pub struct Stream {
     broken: bool,
 }
 
-impl Stream {
+impl TimedStream {
     /// Watches over `io`. Must be called on a runtime with time.
     #[must_use]
-    pub fn new(io: TcpStream, connection: Connection, times: Times) -> Self {
+    pub fn new(io: TcpStream, connection: Connection, times: StreamTimeouts) -> Self {
         let drain = connection.all().drain_starts();
         let mut stream = Self {
-            alarm: Box::pin(sleep_until(Instant::now())),
+            timer: Box::pin(sleep_until(Instant::now())),
             drain: Some(Box::pin(drain)),
             told: false,
             io: Some(io),
@@ -82,8 +82,8 @@ impl Stream {
             closing: None,
             broken: false,
         };
-        let first = stream.next_look(Instant::now());
-        stream.alarm.as_mut().reset(first);
+        let first = stream.next_check(Instant::now());
+        stream.timer.as_mut().reset(first);
         stream
     }
 
@@ -94,8 +94,8 @@ impl Stream {
     }
 
     /// A time before which no deadline that is set from now on can pass.
-    fn next_look(&self, now: Instant) -> Instant {
-        let Times {
+    fn next_check(&self, now: Instant) -> Instant {
+        let StreamTimeouts {
             head,
             keep_alive,
             write,
@@ -115,14 +115,14 @@ impl Stream {
         let draining = self.connection.all().draining();
         let drained =
             |idle: Instant| draining.map(|since| since.max(idle) + self.times.drain_grace);
-        match self.connection.phase() {
-            Phase::New(since) => drained(since),
-            Phase::Idle(since) => {
+        match self.connection.state() {
+            ConnectionState::Accepted(since) => drained(since),
+            ConnectionState::Idle(since) => {
                 let usual = since + self.times.keep_alive;
                 Some(drained(since).map_or(usual, |drained| drained.min(usual)))
             }
-            Phase::Head(since) => Some(since + self.times.head),
-            Phase::FirstHead | Phase::Answering => None,
+            ConnectionState::ReadingHead(since) => Some(since + self.times.head),
+            ConnectionState::ReadingFirstHead | ConnectionState::Responding => None,
         }
     }
 
@@ -140,34 +140,34 @@ impl Stream {
         }
         let deadline = self.deadline();
         loop {
-            // While the alarm is set for no later than the deadline, it alone says what time it is.
-            let early = deadline.is_none_or(|deadline| self.alarm.deadline() <= deadline);
+            // While the timer is set for no later than the deadline, it alone says what time it is.
+            let early = deadline.is_none_or(|deadline| self.timer.deadline() <= deadline);
             if early {
-                ready!(self.alarm.as_mut().poll(cx));
+                ready!(self.timer.as_mut().poll(cx));
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(());
             }
-            let look = self.next_look(now);
+            let look = self.next_check(now);
             let look = deadline.map_or(look, |deadline| deadline.min(look));
-            self.alarm.as_mut().reset(look);
+            self.timer.as_mut().reset(look);
         }
     }
 
     /// What a passed deadline means to the HTTP library: an error, or for a connection that nobody
     /// uses the end of its input, so that it is closed in good order.
-    fn give_up(&mut self) -> Poll<io::Result<()>> {
-        match self.connection.phase() {
-            Phase::New(_) | Phase::Idle(_) if self.stalled.is_none() => {
+    fn on_deadline(&mut self) -> Poll<io::Result<()>> {
+        match self.connection.state() {
+            ConnectionState::Accepted(_) | ConnectionState::Idle(_) if self.stalled.is_none() => {
                 self.idle_end = true;
                 Poll::Ready(Ok(()))
             }
-            Phase::New(_)
-            | Phase::Idle(_)
-            | Phase::FirstHead
-            | Phase::Head(_)
-            | Phase::Answering => Poll::Ready(Err(self.cut())),
+            ConnectionState::Accepted(_)
+            | ConnectionState::Idle(_)
+            | ConnectionState::ReadingFirstHead
+            | ConnectionState::ReadingHead(_)
+            | ConnectionState::Responding => Poll::Ready(Err(self.cut())),
         }
     }
 
@@ -196,13 +196,13 @@ impl Stream {
         if taken == offered {
             self.stalled = None;
             self.connection.sent();
-        } else if *so_far >= ENOUGH {
+        } else if *so_far >= MIN_PROGRESS_BYTES {
             self.stalled = Some((Instant::now(), 0));
         }
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -215,10 +215,10 @@ impl AsyncRead for Stream {
                 if buf.filled().len() > before {
                     this.connection.received();
                     // A client that sends the head byte by byte is always ready.
-                    if matches!(this.connection.phase(), Phase::Head(_))
+                    if matches!(this.connection.state(), ConnectionState::ReadingHead(_))
                         && this.poll_deadline(cx).is_ready()
                     {
-                        return this.give_up();
+                        return this.on_deadline();
                     }
                 }
                 Poll::Ready(Ok(()))
@@ -226,13 +226,13 @@ impl AsyncRead for Stream {
             Poll::Ready(Err(error)) => Poll::Ready(Err(this.failed(error))),
             Poll::Pending => {
                 ready!(this.poll_deadline(cx));
-                this.give_up()
+                this.on_deadline()
             }
         }
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for TimedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -295,7 +295,7 @@ impl AsyncWrite for Stream {
 
 /// After an answer to input that is no HTTP the library lets go of the socket without closing it in
 /// good order, and a client that is still sending would lose that answer.
-impl Drop for Stream {
+impl Drop for TimedStream {
     fn drop(&mut self) {
         if self.broken || self.closing.is_some() {
             return;

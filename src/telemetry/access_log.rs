@@ -1,8 +1,8 @@
 //! The line for each request.
 
-use super::line::{Line, name};
+use super::log_line::{LogLine, name};
+use super::log_writer::LogWriter;
 use super::metrics::{CacheOutcome, RouteLabel};
-use super::sink::Sink;
 use crate::config::LogFormat;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ const MOST_METHOD: usize = 16;
 
 /// What is logged of a request. What is not known is left out of the line.
 #[derive(Debug, Clone)]
-pub struct Record<'r> {
+pub struct AccessLogEntry<'r> {
     /// The id of our own.
     pub request_id: &'r str,
     /// The client's id, when it is a proper one.
@@ -42,7 +42,7 @@ pub struct Record<'r> {
     /// Time spent waiting for Keystone and Glance.
     pub upstream: Duration,
     /// From the head to the answer.
-    pub took: Duration,
+    pub duration: Duration,
     /// The client's `User-Agent`.
     pub user_agent: Option<&'r [u8]>,
 }
@@ -50,7 +50,7 @@ pub struct Record<'r> {
 /// Writes a line for each request.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    sink: Sink,
+    sink: LogWriter,
     format: LogFormat,
 }
 
@@ -61,12 +61,12 @@ thread_local! {
 impl AccessLog {
     /// Writes lines of this format to `sink`.
     #[must_use]
-    pub fn new(sink: Sink, format: LogFormat) -> Self {
+    pub fn new(sink: LogWriter, format: LogFormat) -> Self {
         Self { sink, format }
     }
 
     /// Writes the line for a request that is over.
-    pub fn write(&self, record: &Record<'_>) {
+    pub fn write(&self, record: &AccessLogEntry<'_>) {
         BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             line(buffer, self.format, SystemTime::now(), record);
@@ -75,8 +75,8 @@ impl AccessLog {
     }
 }
 
-fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, record: &Record<'_>) {
-    let mut line = Line::new(out, format, at, "INFO", "access");
+fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, record: &AccessLogEntry<'_>) {
+    let mut line = LogLine::new(out, format, at, "INFO", "access");
     line.word(name!("request_id"), record.request_id);
     if let Some(id) = record.global_id {
         line.word(name!("global_id"), id);
@@ -106,7 +106,7 @@ fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, record: &Record<'_
         name!("upstream_microseconds"),
         microseconds(record.upstream),
     );
-    line.number(name!("microseconds"), microseconds(record.took));
+    line.number(name!("microseconds"), microseconds(record.duration));
     if let Some(agent) = record.user_agent {
         line.text(name!("user_agent"), agent, MOST_AGENT);
     }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    const BARE: Record<'_> = Record {
+    const BARE: AccessLogEntry<'_> = AccessLogEntry {
         request_id: "req-1",
         global_id: None,
         client: None,
@@ -135,11 +135,11 @@ mod tests {
         version: None,
         cache: None,
         upstream: Duration::ZERO,
-        took: Duration::from_micros(7),
+        duration: Duration::from_micros(7),
         user_agent: None,
     };
 
-    fn written(format: LogFormat, record: &Record<'_>) -> String {
+    fn written(format: LogFormat, record: &AccessLogEntry<'_>) -> String {
         let mut out = Vec::new();
         line(&mut out, format, UNIX_EPOCH, record);
         String::from_utf8(out).unwrap()
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_line_has_everything_and_is_bounded() {
         let long = "\u{1b}".repeat(5000);
-        let record = Record {
+        let record = AccessLogEntry {
             global_id: Some("req-2"),
             client: Some("[2001:db8::1]:80".parse().unwrap()),
             project: Some(&long),
@@ -169,7 +169,7 @@ mod tests {
             version: Some((u64::MAX, u64::MAX)),
             cache: Some(CacheOutcome::Coalesced),
             upstream: Duration::MAX,
-            took: Duration::MAX,
+            duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),
             ..BARE
         };

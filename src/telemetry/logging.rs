@@ -1,7 +1,7 @@
 //! The log, on standard error.
 
-use super::line::{Line, name};
-use super::sink::{Flush, Sink};
+use super::log_line::{LogLine, name};
+use super::log_writer::{FlushGuard, LogWriter};
 use crate::config::{Log, LogFormat};
 use std::io;
 use std::time::SystemTime;
@@ -31,9 +31,10 @@ pub enum StartError {
 
 /// Starts logging for the whole process. `log.level` has been checked before. What is left is
 /// written when the second part is dropped.
-pub fn start(settings: &Log) -> Result<(Sink, Flush), StartError> {
+pub fn start(settings: &Log) -> Result<(LogWriter, FlushGuard), StartError> {
     let format = settings.format;
-    let (sink, flush) = Sink::start(io::stderr(), BUFFER, move |lost| notice(format, lost))?;
+    let (sink, flush) =
+        LogWriter::start(io::stderr(), BUFFER, move |dropped| notice(format, dropped))?;
     let filter = EnvFilter::new(format!("{QUIET},{}", settings.level));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(sink.clone());
@@ -46,15 +47,15 @@ pub fn start(settings: &Log) -> Result<(Sink, Flush), StartError> {
 
 /// What the log says of lines it does not have.
 #[must_use]
-pub fn notice(format: LogFormat, lost: u64) -> Vec<u8> {
+pub fn notice(format: LogFormat, dropped: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut line = Line::new(&mut out, format, SystemTime::now(), "WARN", "log");
+    let mut line = LogLine::new(&mut out, format, SystemTime::now(), "WARN", "log");
     line.text(
         name!("message"),
-        b"lines were lost: they came faster than they were read",
+        b"lines were dropped: they came faster than they were read",
         100,
     );
-    line.number(name!("lines"), lost);
+    line.number(name!("lines"), dropped);
     line.end();
     out
 }

@@ -5,26 +5,26 @@
 //! from the settings, so no client can make the number of series grow.
 
 mod cache;
+mod callback_metric;
 mod histogram;
 mod labels;
 mod requests;
 mod shards;
 mod tokens;
 mod upstream;
-mod watched;
 
 pub use cache::CacheMetrics;
+pub use callback_metric::MetricValue;
 pub use labels::{CacheOutcome, CallOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
-pub use requests::{Counted, RequestMetrics};
+pub use requests::{RequestMetrics, RequestSample};
 pub use tokens::TokenMetrics;
-pub use upstream::{Call, UpstreamMetrics};
-pub use watched::Number;
+pub use upstream::{CallTimer, UpstreamMetrics};
 
+use callback_metric::CallbackMetric;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
-use watched::Watched;
 
 /// What every name begins with.
 const PREFIX: &str = "nova_image_proxy";
@@ -81,18 +81,18 @@ impl Metrics {
     }
 
     /// Shows a number that is looked up when somebody asks.
-    pub fn watch(
+    pub fn register_callback(
         &mut self,
         name: &'static str,
         help: &'static str,
-        read: impl Fn() -> Number + Send + Sync + 'static,
+        read: impl Fn() -> MetricValue + Send + Sync + 'static,
     ) {
-        let watched = Watched { name, help, read };
+        let watched = CallbackMetric { name, help, read };
         self.registry.register_collector(Box::new(watched));
     }
 
     /// Has something done before numbers are shown, such as bringing gauges up to date.
-    pub fn refresh(&mut self, gauges: impl Fn() + Send + Sync + 'static) {
+    pub fn on_scrape(&mut self, gauges: impl Fn() + Send + Sync + 'static) {
         self.refresh.push(Refresh(Box::new(gauges)));
     }
 
@@ -120,7 +120,7 @@ mod tests {
         let handle = metrics.cache.clone();
         handle.hits.inc();
         handle.count(CacheOutcome::Hit);
-        metrics.refresh(move || _ = handle.bytes.set(17));
+        metrics.on_scrape(move || _ = handle.bytes.set(17));
         let text = metrics.text();
         let lookups = "nova_image_proxy_cache_lookups_total{outcome=\"hit\"} 2\n";
         assert!(text.contains(lookups), "{text}");
@@ -131,16 +131,16 @@ mod tests {
     #[test]
     fn requests_are_shown_with_labels_and_only_those_that_came() {
         let mut metrics = Metrics::default();
-        metrics.watch("watched", "A number", || Number::Gauge(-5));
-        metrics.watch("seen", "A number that grows", || Number::Count(7));
+        metrics.register_callback("watched", "A number", || MetricValue::Gauge(-5));
+        metrics.register_callback("seen", "A number that grows", || MetricValue::Count(7));
         for _ in 0..2 {
-            metrics.requests.count(Counted {
+            metrics.requests.count(RequestSample {
                 route: RouteLabel::Image,
                 method: MethodLabel::Get,
                 status: StatusLabel::Ok,
                 version: VersionLabel::Images,
                 cache: Some(CacheOutcome::Hit),
-                took: Duration::from_micros(40),
+                duration: Duration::from_micros(40),
             });
         }
         let text = metrics.text();

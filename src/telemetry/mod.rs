@@ -1,9 +1,9 @@
 //! What operators see of a running gateway: the log and the metrics.
 
 pub mod access_log;
-mod line;
+mod log_line;
+pub mod log_writer;
 pub mod logging;
 pub mod metrics;
-pub mod sink;
-pub mod spent;
 mod timestamp;
+pub mod upstream_time;

@@ -26,7 +26,7 @@ impl Count {
 
 /// The numbers, counted since the process began unless they say "now".
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct UpstreamCounters {
     pub(super) calls: Count,
     pub(super) in_flight: Count,
     pub(super) waiting: Count,
@@ -40,7 +40,7 @@ pub struct Counters {
 
 /// The numbers at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Snapshot {
+pub struct UpstreamSnapshot {
     /// Calls that were to be made, each once however often it was sent.
     pub calls: u64,
     /// Calls on the wire now.
@@ -61,11 +61,11 @@ pub struct Snapshot {
     pub readmissions: u64,
 }
 
-impl Counters {
+impl UpstreamCounters {
     /// The numbers now. Each is right; together they may be a few events apart.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub fn snapshot(&self) -> UpstreamSnapshot {
+        UpstreamSnapshot {
             calls: self.calls.get(),
             in_flight: self.in_flight.get(),
             waiting: self.waiting.get(),

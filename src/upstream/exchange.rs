@@ -1,6 +1,6 @@
 //! One request, one bounded answer.
 
-use super::counted::{Client, outcome};
+use super::instrumented_client::{InstrumentedClient, outcome};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use std::error::Error;
@@ -11,7 +11,7 @@ const INITIAL_BUFFER: usize = 4 << 20;
 
 /// What one exchange may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ExchangeLimits {
     /// When the whole answer must be there, body included.
     pub deadline: Instant,
     /// The largest body taken, in bytes.
@@ -20,12 +20,12 @@ pub struct Limits {
 
 /// A complete answer, whatever its status.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// The status line's code.
     pub status: StatusCode,
     /// All headers as received.
     pub headers: HeaderMap,
-    /// The whole body, at most [`Limits::max_body`] bytes.
+    /// The whole body, at most [`ExchangeLimits::max_body`] bytes.
     pub body: Bytes,
 }
 
@@ -46,10 +46,10 @@ pub enum TransportError {
     },
     /// The connection broke; the other side may have acted.
     #[error("the exchange broke off: {0}")]
-    Broken(String),
+    Interrupted(String),
     /// What came is not HTTP, or more of a head than anybody reads; the other side may have acted.
     #[error("the answer is not HTTP: {0}")]
-    Garbled(String),
+    InvalidHttp(String),
 }
 
 impl TransportError {
@@ -62,9 +62,9 @@ impl TransportError {
         if error.is_connect() {
             Self::Connect(cause)
         } else if chain(&error).any(is_no_http) {
-            Self::Garbled(cause)
+            Self::InvalidHttp(cause)
         } else {
-            Self::Broken(cause)
+            Self::Interrupted(cause)
         }
     }
 }
@@ -94,10 +94,10 @@ fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
 
 /// Sends `request` and collects the answer within `limits`.
 pub async fn exchange(
-    client: &Client,
+    client: &InstrumentedClient,
     request: reqwest::Request,
-    limits: Limits,
-) -> Result<Answer, TransportError> {
+    limits: ExchangeLimits,
+) -> Result<Response, TransportError> {
     // `timeout_at` would send a request first and look at the clock then.
     if limits.deadline <= Instant::now() {
         return Err(TransportError::Timeout);
@@ -114,7 +114,7 @@ async fn collect(
     client: &reqwest::Client,
     request: reqwest::Request,
     limit: usize,
-) -> Result<Answer, TransportError> {
+) -> Result<Response, TransportError> {
     let mut response = client
         .execute(request)
         .await
@@ -135,7 +135,7 @@ async fn collect(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer {
+    Ok(Response {
         status: response.status(),
         headers: std::mem::take(response.headers_mut()),
         body: body.freeze(),
@@ -148,12 +148,12 @@ mod tests {
     use std::time::Duration;
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-    async fn ask(answer: ResponseTemplate, max_body: usize) -> Result<Answer, TransportError> {
+    async fn ask(answer: ResponseTemplate, max_body: usize) -> Result<Response, TransportError> {
         let server = MockServer::start().await;
         Mock::given(any()).respond_with(answer).mount(&server).await;
         let client = crate::upstream::client(crate::upstream::ClientSettings::default()).unwrap();
         let request = client.get(server.uri()).build().unwrap();
-        let limits = Limits {
+        let limits = ExchangeLimits {
             deadline: Instant::now() + Duration::from_millis(500),
             max_body,
         };
@@ -187,7 +187,7 @@ mod tests {
         let server = MockServer::start().await;
         let client = crate::upstream::client(crate::upstream::ClientSettings::default()).unwrap();
         let request = client.get(server.uri()).build().unwrap();
-        let limits = Limits {
+        let limits = ExchangeLimits {
             deadline: Instant::now(),
             max_body: 10,
         };
@@ -208,7 +208,7 @@ mod tests {
             .get(format!("http://127.0.0.1:{port}/"))
             .build()
             .unwrap();
-        let limits = Limits {
+        let limits = ExchangeLimits {
             deadline: Instant::now() + Duration::from_secs(5),
             max_body: 10,
         };

@@ -5,26 +5,26 @@
 //! reqwest would carry `X-Auth-Token` along, and honours no proxy from the environment, so a token
 //! reaches the configured endpoints and nothing else.
 //!
-//! Calls to a service that has several endpoints go through [`Balanced`]: `gate.rs` says when one may
-//! be made, `pool.rs` where, `retry.rs` whether once more, `budget.rs` how often in all.
+//! Calls to a service that has several endpoints go through [`LoadBalancer`]: `concurrency_limit.rs` says when one may
+//! be made, `endpoint_pool.rs` where, `retry.rs` whether once more, `retry_budget.rs` how often in all.
 
-mod balanced;
-mod budget;
-mod counted;
+mod concurrency_limit;
 mod counters;
+mod endpoint_pool;
 mod exchange;
-mod gate;
-mod pool;
+mod instrumented_client;
+mod load_balancer;
 mod retry;
+mod retry_budget;
 pub mod runtime;
 
-pub use balanced::{Balanced, CallError, CallLimits, Rules};
-pub use counted::Client;
-pub use counters::{Counters, Snapshot};
-pub use exchange::{Answer, Limits, TransportError, exchange};
-pub use gate::Busy;
-pub use pool::Ejection;
-pub use retry::Repeat;
+pub use concurrency_limit::Overloaded;
+pub use counters::{UpstreamCounters, UpstreamSnapshot};
+pub use endpoint_pool::OutlierDetection;
+pub use exchange::{ExchangeLimits, Response, TransportError, exchange};
+pub use instrumented_client::InstrumentedClient;
+pub use load_balancer::{CallError, CallOptions, LoadBalancer, UpstreamPolicy};
+pub use retry::Idempotency;
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl Default for ClientSettings {
 /// Builds the client that all upstream calls share.
 ///
 /// Fails only when TLS cannot be set up (no usable trust store, say).
-pub fn client(settings: ClientSettings) -> Result<Client, reqwest::Error> {
+pub fn client(settings: ClientSettings) -> Result<InstrumentedClient, reqwest::Error> {
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -64,5 +64,5 @@ pub fn client(settings: ClientSettings) -> Result<Client, reqwest::Error> {
         .tcp_nodelay(true)
         .user_agent(concat!("nova-image-proxy/", env!("CARGO_PKG_VERSION")))
         .build()?;
-    Ok(Client::new(http))
+    Ok(InstrumentedClient::new(http))
 }

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// The task that was to produce an answer is gone: it panicked, or the process is stopping.
 #[derive(Debug, Clone, Copy, Error)]
 #[error("the task that was to answer ended early")]
-pub struct TaskLost;
+pub struct TaskAborted;
 
 /// A handle to the upstream runtime; clones are cheap.
 #[derive(Debug, Clone)]
@@ -28,21 +28,21 @@ impl Spawner {
     }
 
     /// Runs `work` in a task of its own, which goes on when the caller stops waiting.
-    pub async fn run<T, F>(&self, work: F) -> Result<T, TaskLost>
+    pub async fn run<T, F>(&self, work: F) -> Result<T, TaskAborted>
     where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        self.0.spawn(work).await.map_err(|_| TaskLost)
+        self.0.spawn(work).await.map_err(|_| TaskAborted)
     }
 }
 
 /// The running runtime. Dropped, it ends its tasks and waits for none; a bare one would panic when a
 /// failed start drops it in the middle of another runtime.
 #[derive(Debug)]
-pub struct Running(Option<Runtime>);
+pub struct RuntimeGuard(Option<Runtime>);
 
-impl Drop for Running {
+impl Drop for RuntimeGuard {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -51,12 +51,12 @@ impl Drop for Running {
 }
 
 /// Starts the runtime. It must be kept for as long as requests are served.
-pub fn start(threads: usize) -> io::Result<(Running, Spawner)> {
+pub fn start(threads: usize) -> io::Result<(RuntimeGuard, Spawner)> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads.max(1))
         .thread_name("upstream")
         .enable_all()
         .build()?;
     let spawner = Spawner(runtime.handle().clone());
-    Ok((Running(Some(runtime)), spawner))
+    Ok((RuntimeGuard(Some(runtime)), spawner))
 }

@@ -3,8 +3,8 @@
 use crate::gateway::Gateway;
 use crate::telemetry::{glance, keystone, series};
 use nova_image_proxy::config::LogFormat;
+use nova_image_proxy::telemetry::log_writer::{FlushGuard, LogWriter};
 use nova_image_proxy::telemetry::logging::notice;
-use nova_image_proxy::telemetry::sink::{Flush, Sink};
 use reqwest::Client;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
@@ -36,9 +36,9 @@ impl Paper {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn sink(&self, limit: usize) -> (Sink, Flush) {
+    fn sink(&self, limit: usize) -> (LogWriter, FlushGuard) {
         let notice = |lost| notice(LogFormat::Json, lost);
-        Sink::start(self.clone(), limit, notice).unwrap()
+        LogWriter::start(self.clone(), limit, notice).unwrap()
     }
 }
 
@@ -76,7 +76,7 @@ async fn each_request_is_a_line_whatever_it_holds() {
     let paper = Paper::default();
     let (log, flush) = paper.sink(1 << 20);
     let settings = [
-        ("KEYSTONE__URL", keystone.url()),
+        ("KEYSTONE__AUTH_URL", keystone.url()),
         ("GLANCE__ENDPOINTS", glance.uri()),
         ("LOG__FORMAT", "json".to_owned()),
         // It is not about access lines.

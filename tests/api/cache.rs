@@ -355,7 +355,10 @@ async fn keystone_is_asked_again_about_a_token_that_glance_refuses() {
     let (glance, server) = OneImage::start().await;
     let keystone = crate::telemetry::keystone().await;
     let url = keystone.url();
-    let settings = [("AUTH__MODE", "keystone"), ("KEYSTONE__URL", url.as_str())];
+    let settings = [
+        ("AUTH__MODE", "keystone"),
+        ("KEYSTONE__AUTH_URL", url.as_str()),
+    ];
     let gateway = gateway(&server, &settings);
     let mut client = Connection::to(gateway.base());
     let mut ask = |path: &str| {

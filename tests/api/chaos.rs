@@ -117,10 +117,13 @@ impl<'g> Gate<'g> {
         let started = Instant::now();
         let answer = raw::send(self.base, &request)
             .unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"));
-        let took = started.elapsed();
-        assert!(took < REQUEST + SLACK, "{method} {path} took {took:?}");
+        let duration = started.elapsed();
+        assert!(
+            duration < REQUEST + SLACK,
+            "{method} {path} took {duration:?}"
+        );
         let mut slowest = self.slowest.lock().unwrap();
-        *slowest = took.max(*slowest);
+        *slowest = duration.max(*slowest);
         if let Some(back) = self.back.get()
             && started > *back
             && answer.status >= 500

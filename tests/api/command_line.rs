@@ -109,9 +109,9 @@ async fn the_requests_that_the_banner_suggests_work_as_printed() {
 
 #[rstest]
 #[case::passthrough(&[("AUTH__MODE", "passthrough"), ("GLANCE__ENDPOINTS", "http://127.0.0.1:1")])]
-#[case::keystone(&[("KEYSTONE__URL", "http://127.0.0.1:1")])]
+#[case::keystone(&[("KEYSTONE__AUTH_URL", "http://127.0.0.1:1")])]
 #[case::keystone_and_embedded(
-    &[("KEYSTONE__URL", "http://127.0.0.1:1"), ("GLANCE__MODE", "embedded")])]
+    &[("KEYSTONE__AUTH_URL", "http://127.0.0.1:1"), ("GLANCE__MODE", "embedded")])]
 fn nothing_is_suggested_that_would_need_a_token(#[case] settings: &[(&str, &str)]) {
     let (mut running, mut lines) = serve(settings);
     assert!(lines.next().unwrap().starts_with("listening on http://"));
@@ -122,14 +122,14 @@ fn nothing_is_suggested_that_would_need_a_token(#[case] settings: &[(&str, &str)
 #[rstest]
 #[case::glance_without_authentication(
     &[("GLANCE__ENDPOINTS", "http://glance:9292")], "auth.mode: must be set")]
-#[case::keystone_without_url(&[("AUTH__MODE", "keystone")], "keystone.url: must be set")]
+#[case::keystone_without_url(&[("AUTH__MODE", "keystone")], "keystone.auth_url: must be set")]
 #[case::keystone_without_url_before_a_glance(
     &[("AUTH__MODE", "keystone"), ("GLANCE__ENDPOINTS", "http://glance:9292")],
-    "keystone.url: must be set")]
+    "keystone.auth_url: must be set")]
 #[case::passthrough_without_glance(&[("AUTH__MODE", "passthrough")], "glance.endpoints: must name")]
 #[case::external_without_glance(&[("GLANCE__MODE", "external")], "glance.endpoints: must name")]
 #[case::user_without_password(
-    &[("KEYSTONE__URL", "http://keystone:5000"), ("KEYSTONE__USERNAME", "u"),
+    &[("KEYSTONE__AUTH_URL", "http://keystone:5000"), ("KEYSTONE__USERNAME", "u"),
       ("KEYSTONE__PROJECT_NAME", "p")],
     "keystone.password")]
 #[case::misspelt(&[("GLANCE__ENDPOINT", "http://glance:9292")], "unknown field `endpoint`")]
@@ -155,7 +155,7 @@ fn a_forgotten_key_is_named_and_nothing_is_served(
 fn check_prints_the_settings_in_force_and_no_secret() {
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     file.write_all(
-        b"[server]\nworkers = 3\n\n[keystone]\nurl = \"http://keystone:5000/v3\"\n\
+        b"[server]\nworkers = 3\n\n[keystone]\nauth_url = \"http://keystone:5000/v3\"\n\
           username = \"gateway\"\npassword = \"hunter2\"\nproject_name = \"service\"\n",
     )
     .unwrap();
@@ -181,12 +181,12 @@ fn check_prints_the_settings_in_force_and_no_secret() {
     assert!(!output.status.success());
     assert!(!format!("{output:?}").contains("hunter2"));
     let output = check(&[(
-        "NOVA_IMAGE_PROXY__KEYSTONE__URL",
+        "NOVA_IMAGE_PROXY__KEYSTONE__AUTH_URL",
         "http://u:hunter2@keystone",
     )]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
-        error.contains("keystone.url (from the environment)"),
+        error.contains("keystone.auth_url (from the environment)"),
         "{error}"
     );
     assert!(!format!("{output:?}").contains("hunter2"));

@@ -37,7 +37,7 @@ async fn start() -> (StandIn, Gateway) {
     ]);
     let keystone = StandIn::start(tokens).await;
     let url = keystone.url();
-    let gateway = Gateway::start(&[("GLANCE__MODE", "embedded"), ("KEYSTONE__URL", &url)]);
+    let gateway = Gateway::start(&[("GLANCE__MODE", "embedded"), ("KEYSTONE__AUTH_URL", &url)]);
     (keystone, gateway)
 }
 

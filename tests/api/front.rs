@@ -211,7 +211,7 @@ async fn a_refusal_by_glance_makes_the_client_log_in_again() {
     let glance = glance(ResponseTemplate::new(401)).await;
     let gateway = gateway(
         &glance,
-        &[("KEYSTONE__PUBLIC_URL", "http://keystone.example")],
+        &[("KEYSTONE__WWW_AUTHENTICATE_URI", "http://keystone.example")],
     );
     let answer = get(&gateway, IMAGE, &[]).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 
 use nova_image_proxy::app::App;
 use nova_image_proxy::config;
-use nova_image_proxy::telemetry::sink::Sink;
+use nova_image_proxy::telemetry::log_writer::LogWriter;
 use tokio::sync::oneshot;
 
 /// A running gateway; it stops when this is dropped.
@@ -19,11 +19,11 @@ impl Gateway {
     /// Starts one on a free port. `settings` are environment variables without their prefix, such
     /// as `("AUTH__MODE", "none")`.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        Self::logging(settings, Sink::nowhere())
+        Self::logging(settings, LogWriter::null())
     }
 
     /// Starts one whose access lines go to `log`.
-    pub fn logging(settings: &[(&str, &str)], log: Sink) -> Self {
+    pub fn logging(settings: &[(&str, &str)], log: LogWriter) -> Self {
         let usual = [
             ("SERVER__LISTEN", "127.0.0.1:0"),
             ("SERVER__WORKERS", "2"),

@@ -68,8 +68,8 @@ fn start(glance: &Server, settings: &[(&str, &str)]) -> Gateway {
 fn ask(base: &str, method: &str, path: &str, body: Option<&str>) -> Answer {
     let started = Instant::now();
     let answer = raw::ask(base, method, path, &[("X-Auth-Token", "secret")], body);
-    let took = started.elapsed();
-    assert!(took < PATIENCE, "{method} {path}: {took:?}");
+    let duration = started.elapsed();
+    assert!(duration < PATIENCE, "{method} {path}: {duration:?}");
     answer
 }
 

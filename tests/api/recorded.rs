@@ -71,7 +71,7 @@ impl Place {
         let settings = [
             ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
             ("AUTH__MODE", "keystone"),
-            ("KEYSTONE__URL", &keystone_url),
+            ("KEYSTONE__AUTH_URL", &keystone_url),
             ("GLANCE__ENDPOINTS", glance.endpoint().as_str()),
         ];
         let gateway = Gateway::start(&[&settings, cache].concat());

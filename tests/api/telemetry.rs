@@ -44,7 +44,10 @@ fn unused_address() -> String {
 }
 
 fn behind(keystone: &str, glance: &str) -> Gateway {
-    Gateway::start(&[("KEYSTONE__URL", keystone), ("GLANCE__ENDPOINTS", glance)])
+    Gateway::start(&[
+        ("KEYSTONE__AUTH_URL", keystone),
+        ("GLANCE__ENDPOINTS", glance),
+    ])
 }
 
 async fn ready(gateway: &Gateway) -> (u16, Value) {
@@ -134,7 +137,7 @@ async fn a_glance_that_comes_back_is_noticed_and_asked_once_a_second() {
 async fn requests_calls_and_tokens_are_counted() {
     let (keystone, glance) = (keystone().await, glance(Duration::ZERO).await);
     let gateway = Gateway::start(&[
-        ("KEYSTONE__URL", &keystone.url()),
+        ("KEYSTONE__AUTH_URL", &keystone.url()),
         ("GLANCE__ENDPOINTS", &glance.uri()),
         ("CACHE__ENABLED", "false"),
     ]);

@@ -54,7 +54,7 @@ fn a_revoked_token_is_refused_after_the_token_ttl_at_the_latest(#[case] cache: &
     let stub = Stub::start();
     stub.answer_lists_with(200);
     let settings = [
-        ("AUTH__TOKEN_TTL", "5s"),
+        ("AUTH__TOKEN_CACHE_TIME", "5s"),
         ("CACHE__ENABLED", cache),
         ("CACHE__TTL", "1m"),
         ("GLANCE__ENDPOINTS", &stub.url()),
@@ -100,7 +100,7 @@ fn a_token_is_refused_from_the_second_it_expires() {
     let stub = Stub::start();
     stub.answer_lists_with(200);
     let settings = [
-        ("AUTH__TOKEN_TTL", "1h"),
+        ("AUTH__TOKEN_CACHE_TIME", "1h"),
         ("GLANCE__ENDPOINTS", &stub.url()),
     ];
     let gateway = Gateway::start(stack, &settings);
@@ -138,7 +138,7 @@ fn glance_is_found_in_the_token_s_catalog(#[case] region: Option<&str>) {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let mut settings = CATALOG.to_vec();
-    settings.extend(region.map(|region| ("KEYSTONE__REGION", region)));
+    settings.extend(region.map(|region| ("KEYSTONE__REGION_NAME", region)));
     let gateway = Gateway::start(stack, &settings);
     let token = stack.token("demo");
     let answer = get(
@@ -162,7 +162,7 @@ fn a_catalog_without_glance_in_the_region_is_a_502_and_one_line_in_the_log() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let mut settings = CATALOG.to_vec();
-    settings.push(("KEYSTONE__REGION", "Nowhere"));
+    settings.push(("KEYSTONE__REGION_NAME", "Nowhere"));
     let gateway = Gateway::start(stack, &settings);
     let answer = get(&gateway, LIST, &[("X-Auth-Token", &stack.token("demo"))]);
     let message = "The token's catalog has no usable endpoint of the image service.";
@@ -170,19 +170,22 @@ fn a_catalog_without_glance_in_the_region_is_a_502_and_one_line_in_the_log() {
     assert_eq!((answer.status, answer.json()), (502, fault));
     let id = answer.header("x-openstack-request-id").unwrap();
     // What needs no Glance needs no catalog, and complains of none.
-    let nowhere = get(
+    let null = get(
         &gateway,
         "/v2.1/no/such",
         &[("X-Auth-Token", &stack.token("demo"))],
     );
-    assert_eq!(nowhere.status, 404);
-    let log = log_with(&gateway, nowhere.header("x-openstack-request-id").unwrap());
+    assert_eq!(null.status, 404);
+    let log = log_with(&gateway, null.header("x-openstack-request-id").unwrap());
     let lines: Vec<_> = log
         .lines()
         .filter(|line| line.contains(id) && !line.contains(" access: "))
         .collect();
     assert_eq!(lines.len(), 1, "{log}");
-    assert!(lines[0].contains("no endpoint in keystone.region"), "{log}");
+    assert!(
+        lines[0].contains("no endpoint in keystone.region_name"),
+        "{log}"
+    );
     assert_eq!(
         log.matches("WARN").count() + log.matches("ERROR").count(),
         1,

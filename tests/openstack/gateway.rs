@@ -36,8 +36,8 @@ impl Gateway {
             ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
             ("ADMIN__LISTEN", "127.0.0.1:0"),
             ("AUTH__MODE", "keystone"),
-            ("KEYSTONE__URL", stack.identity()),
-            ("KEYSTONE__PUBLIC_URL", stack.identity_public()),
+            ("KEYSTONE__AUTH_URL", stack.identity()),
+            ("KEYSTONE__WWW_AUTHENTICATE_URI", stack.identity_public()),
             ("GLANCE__ENDPOINTS", stack.image()),
         ];
         for (name, value) in usual.iter().chain(settings) {

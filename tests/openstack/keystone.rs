@@ -1,13 +1,14 @@
-//! Token validation by a real Keystone.
+//! Token validation by a real TokenValidator.
 //!
 //! Every test makes a user of its own, so that none sees another's tokens, and removes it again.
 
 use std::fs::File;
 use std::sync::Arc;
 
-use nova_image_proxy::cache::{Scope, Share};
+use nova_image_proxy::cache::{CacheIsolation, IsolationScope};
 use nova_image_proxy::keystone::{
-    Catalogs, Error, Keystone, NoImageEndpoint, Nonsense, ScopeKind, Token, Unavailable,
+    Catalogs, Error, InvalidResponse, NoImageEndpoint, ScopeKind, Token, TokenValidator,
+    Unavailable,
 };
 use nova_image_proxy::{config, upstream};
 use reqwest::{Method, StatusCode};
@@ -21,8 +22,8 @@ struct Stack {
     identity: String,
     image: String,
     password: String,
-    http: upstream::Client,
-    /// Other tests take Keystone away for a while.
+    http: upstream::InstrumentedClient,
+    /// Other tests take TokenValidator away for a while.
     _alone: File,
 }
 
@@ -41,9 +42,9 @@ impl Stack {
         }
     }
 
-    /// One call to Keystone's API; the answer's token, if any, and its JSON, or null.
+    /// One call to TokenValidator's API; the answer's token, if any, and its JSON, or null.
     ///
-    /// Keystone writes to sqlite here and answers 409 or 500 when two writers meet, so what a test
+    /// TokenValidator writes to sqlite here and answers 409 or 500 when two writers meet, so what a test
     /// needs before it starts is asked for again, with another body: a name can be used up.
     async fn call(
         &self,
@@ -97,12 +98,12 @@ impl Stack {
             .await
     }
 
-    /// A validator for this Keystone.
-    fn keystone(&self, settings: Value, catalogs: Catalogs) -> Keystone {
+    /// A validator for this TokenValidator.
+    fn keystone(&self, settings: Value, catalogs: Catalogs) -> TokenValidator {
         let mut settings: config::Keystone = serde_json::from_value(settings).unwrap();
-        settings.url = Some(settings.url.unwrap_or(self.identity.parse().unwrap()));
+        settings.auth_url = Some(settings.auth_url.unwrap_or(self.identity.parse().unwrap()));
         let auth = config::Auth::default();
-        Keystone::new(&settings, &auth, self.http.clone(), catalogs).unwrap()
+        TokenValidator::new(&settings, &auth, self.http.clone(), catalogs).unwrap()
     }
 
     async fn validate(&self, token: &str) -> Result<Arc<Token>, Error> {
@@ -238,7 +239,7 @@ async fn a_project_token_is_who_keystone_says() {
     assert!(!token.is_expired(chrono::Utc::now()));
     let endpoint = token.image_endpoint().unwrap().as_str();
     assert_eq!(endpoint.trim_end_matches('/'), stack.image);
-    assert!(matches!(keystone.known(&secret), Some(Ok(_))));
+    assert!(matches!(keystone.cached(&secret), Some(Ok(_))));
     user.remove().await;
 }
 
@@ -255,13 +256,13 @@ async fn two_users_with_the_same_rights_share_a_scope_unless_they_may_not() {
         let secret = user.token(Some(user.project_scope())).await;
         tokens.push(stack.validate(&secret).await.unwrap());
     }
-    let [one_scope, other_scope, member_scope] =
-        [0, 1, 2].map(|number| Scope::of(&tokens[number], Share::Project).unwrap());
+    let [one_scope, other_scope, member_scope] = [0, 1, 2]
+        .map(|number| IsolationScope::of(&tokens[number], CacheIsolation::Project).unwrap());
     assert_eq!(one_scope, other_scope);
     assert_ne!(one_scope, member_scope);
     assert_ne!(
-        Scope::of(&tokens[0], Share::User),
-        Scope::of(&tokens[1], Share::User)
+        IsolationScope::of(&tokens[0], CacheIsolation::User),
+        IsolationScope::of(&tokens[1], CacheIsolation::User)
     );
     for user in [one, other, member] {
         user.remove().await;
@@ -291,7 +292,7 @@ async fn tokens_without_a_project_are_told_apart() {
         let token = keystone.validate(&secret).await.unwrap();
         assert_eq!(token.scope_kind(), kind);
         assert_eq!(token.project_id(), None);
-        assert!(Scope::of(&token, Share::Project).is_none());
+        assert!(IsolationScope::of(&token, CacheIsolation::Project).is_none());
         if kind == ScopeKind::Unscoped {
             assert_eq!(token.image_endpoint(), Err(NoImageEndpoint::NoCatalog));
             assert!(token.roles().is_empty());
@@ -317,18 +318,18 @@ async fn access_rules_of_an_application_credential_are_enforced() {
     let secret = stack.authenticate(limited, None).await;
     let token = stack.validate(&secret).await.unwrap();
     assert_eq!(token.project_id(), Some(user.project.as_str()));
-    assert!(token.permits("GET", "/v2.1/images/detail"));
-    assert!(token.permits("DELETE", "/v2.1/images/a/metadata/b/c"));
-    assert!(!token.permits("GET", "/v2.1/images"));
-    assert!(!token.permits("GET", "/v2/images"));
-    assert!(!token.permits("DELETE", "/v2.1/images/a"));
+    assert!(token.allows("GET", "/v2.1/images/detail"));
+    assert!(token.allows("DELETE", "/v2.1/images/a/metadata/b/c"));
+    assert!(!token.allows("GET", "/v2.1/images"));
+    assert!(!token.allows("GET", "/v2/images"));
+    assert!(!token.allows("DELETE", "/v2.1/images/a"));
 
     let free = user.application_credential("s2", None).await;
     let secret = stack
         .authenticate(with_application_credential(&free, "s2"), None)
         .await;
     let token = stack.validate(&secret).await.unwrap();
-    assert!(token.permits("DELETE", "/v2.1/images/a"));
+    assert!(token.allows("DELETE", "/v2.1/images/a"));
     user.remove().await;
 }
 
@@ -343,7 +344,7 @@ async fn a_revoked_token_is_refused_once_keystone_says_so() {
         .call(&secret, Method::DELETE, "/auth/tokens", nothing)
         .await;
     assert!(keystone.validate(&secret).await.is_ok());
-    // Each of Keystone's processes has a cache of its own here, so some know it later than others.
+    // Each of TokenValidator's processes has a cache of its own here, so some know it later than others.
     let mut outcome = keystone.validate(&secret).await;
     for _ in 0..200 {
         if outcome.is_err() {
@@ -352,8 +353,8 @@ async fn a_revoked_token_is_refused_once_keystone_says_so() {
         keystone.forget(&secret);
         outcome = keystone.validate(&secret).await;
     }
-    assert_eq!(outcome.unwrap_err(), Error::Refused);
-    assert!(matches!(keystone.known(&secret), Some(Err(_))));
+    assert_eq!(outcome.unwrap_err(), Error::InvalidToken);
+    assert!(matches!(keystone.cached(&secret), Some(Err(_))));
     user.remove().await;
 }
 
@@ -364,7 +365,10 @@ async fn what_keystone_does_not_know_is_refused() {
     for settings in [json!({}), own] {
         let keystone = stack.keystone(settings, Catalogs::NotWanted);
         for token in ["bogus", &"a".repeat(4096), "gAAAAABn-no-such-token"] {
-            assert_eq!(keystone.validate(token).await.unwrap_err(), Error::Refused);
+            assert_eq!(
+                keystone.validate(token).await.unwrap_err(),
+                Error::InvalidToken
+            );
         }
     }
 }
@@ -379,8 +383,8 @@ async fn a_service_token_needs_the_service_role() {
     let member = keystone.validate(&secret).await.unwrap();
     let secret = service.token(Some(service.project_scope())).await;
     let service_token = keystone.validate(&secret).await.unwrap();
-    assert!(keystone.admits(&member, Some(&service_token), "GET", "/v2.1/images"));
-    assert!(!keystone.admits(&member, Some(&member), "GET", "/v2.1/images"));
+    assert!(keystone.authorizes(&member, Some(&service_token), "GET", "/v2.1/images"));
+    assert!(!keystone.authorizes(&member, Some(&member), "GET", "/v2.1/images"));
     user.remove().await;
     service.remove().await;
 }
@@ -432,7 +436,7 @@ async fn a_url_that_is_not_keystones_is_told_from_a_bad_token() {
     let beside = stack.identity.replace("/v3", "/nothing-here");
     let keystone = stack.keystone(json!({"url": beside}), Catalogs::NotWanted);
     let error = keystone.validate(&secret).await.unwrap_err();
-    assert_eq!(error, Error::Nonsense(Nonsense::Status(404)));
+    assert_eq!(error, Error::InvalidResponse(InvalidResponse::Status(404)));
 
     let unversioned = stack.identity.replace("/v3", "");
     let keystone = stack.keystone(json!({"url": unversioned}), Catalogs::NotWanted);

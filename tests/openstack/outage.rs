@@ -138,7 +138,10 @@ fn while_keystone_is_away_known_tokens_go_on_and_others_are_told_to_wait() {
     let gateway = Gateway::start(stack, &[("CACHE__ENABLED", "false")]);
     let forgetful = Gateway::start(
         stack,
-        &[("AUTH__TOKEN_TTL", "2s"), ("CACHE__ENABLED", "false")],
+        &[
+            ("AUTH__TOKEN_CACHE_TIME", "2s"),
+            ("CACHE__ENABLED", "false"),
+        ],
     );
     let list = |token: &str| send(gateway.base(), "GET", "/v2.1/images?limit=1", token, None);
     let from_forgetful = || {

@@ -95,8 +95,8 @@ users    {users} (password {password}, domain Default, region {region})
 The gateway in front of this Glance, and its answer:
   NOVA_IMAGE_PROXY__SERVER__LISTEN=127.0.0.1:8774 \\
   NOVA_IMAGE_PROXY__AUTH__MODE=keystone \\
-  NOVA_IMAGE_PROXY__KEYSTONE__URL={identity} \\
-  NOVA_IMAGE_PROXY__KEYSTONE__PUBLIC_URL={identity_public} \\
+  NOVA_IMAGE_PROXY__KEYSTONE__AUTH_URL={identity} \\
+  NOVA_IMAGE_PROXY__KEYSTONE__WWW_AUTHENTICATE_URI={identity_public} \\
   NOVA_IMAGE_PROXY__GLANCE__ENDPOINTS={image} \\
   cargo run --release
   token=$(python3 tests/openstack/stack.py token demo --dir {dir})

@@ -3,7 +3,7 @@
 //! Callers of three projects, with two users and two roles in one of them, and an administrator, send
 //! mixed requests through one gateway, while images appear, vanish, and change who may see them. Glance
 //! is asked directly, as every caller, after each change. Every answer of the gateway must be, to the
-//! item, what that caller's Glance held at some moment in the time the request took.
+//! item, what that caller's Glance held at some moment in the time the request duration.
 //!
 //! With the cache on, a change made outside the gateway may stay unseen for `cache.ttl`, one made through
 //! it may not; nothing else is let through. `WALL_REQUESTS` is how many requests are sent (2,000),
@@ -43,9 +43,12 @@ fn nobody_is_shown_what_glance_would_not_show_them() {
 #[rstest]
 #[case("project")]
 #[case("user")]
-fn nobody_is_shown_what_glance_would_not_show_them_with_the_cache_on(#[case] share: &str) {
+fn nobody_is_shown_what_glance_would_not_show_them_with_the_cache_on(#[case] isolation: &str) {
     let ttl = format!("{}ms", TTL.as_millis());
-    hold_the_wall(TTL, &[("CACHE__SHARE", share), ("CACHE__TTL", &ttl)]);
+    hold_the_wall(
+        TTL,
+        &[("CACHE__ISOLATION", isolation), ("CACHE__TTL", &ttl)],
+    );
 }
 
 /// What was asked and what came of it, for the last lines of the test's output.
@@ -175,13 +178,13 @@ impl Tally {
 
 /// # Panics
 /// An answer was wrong, or the run was one in which no answer could have been.
-fn report(tally: Tally, wanted: usize, changes: usize, took: Duration, seed: u64) {
+fn report(tally: Tally, wanted: usize, changes: usize, duration: Duration, seed: u64) {
     let asked: usize = tally.answers.values().sum();
     println!(
         "{asked} answers compared with Glance's own during {changes} changes in {:.1} s; {} images in \
          them; {} times an image that was there was kept from its caller; {} answers could be either \
          of two, as the change was under way",
-        took.as_secs_f64(),
+        duration.as_secs_f64(),
         tally.images,
         tally.refused_though_there,
         tally.several_states,

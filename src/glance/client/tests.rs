@@ -1,5 +1,5 @@
 use super::*;
-use crate::upstream::{self, Ejection};
+use crate::upstream::{self, OutlierDetection};
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
@@ -27,15 +27,15 @@ impl Respond for Paged {
     }
 }
 
-const CALL: Call = Call {
+const CALL: CallLimits = CallLimits {
     timeout: Duration::from_secs(5),
     max_answer: 1 << 20,
     page_size: 10,
     max_images: 100,
 };
 
-const RULES: Rules = Rules {
-    ejection: Ejection {
+const RULES: UpstreamPolicy = UpstreamPolicy {
+    ejection: OutlierDetection {
         after: 3,
         first: Duration::from_secs(5),
         longest: Duration::from_secs(60),
@@ -45,8 +45,8 @@ const RULES: Rules = Rules {
     max_queue: 64,
 };
 
-fn glance(call: Call) -> Glance {
-    Glance::new(
+fn glance(call: CallLimits) -> GlanceClient {
+    GlanceClient::new(
         upstream::client(upstream::ClientSettings::default()).unwrap(),
         call,
         Vec::new(),
@@ -54,19 +54,19 @@ fn glance(call: Call) -> Glance {
     )
 }
 
-fn caller(server: &MockServer) -> Caller {
-    Caller {
+fn caller(server: &MockServer) -> CallContext {
+    CallContext {
         endpoint: Endpoint::new(&server.uri().parse().unwrap()),
         token: Some(HeaderValue::from_static("secret")),
         request_id: HeaderValue::from_static("req-1"),
         deadline: Instant::now() + Duration::from_secs(10),
-        spent: Spent::default(),
+        spent: UpstreamTime::default(),
     }
 }
 
 async fn ids(
     server: &MockServer,
-    call: Call,
+    call: CallLimits,
     query: ImageQuery,
 ) -> Result<Vec<String>, GlanceError> {
     let mut ids = Vec::new();
@@ -96,7 +96,7 @@ async fn n_images_cost_one_call_for_each_full_page_and_one_more() {
         .into_iter()
         .chain(real.map(|case| (1000, case)));
     for (page_size, (total, calls)) in sizes {
-        let call = Call {
+        let call = CallLimits {
             page_size,
             max_images: 5000,
             ..CALL
@@ -139,7 +139,7 @@ async fn a_limit_is_kept_with_as_few_calls_as_it_takes() {
 
 #[tokio::test]
 async fn a_list_that_just_fits_is_whole_and_a_longer_one_is_a_fault() {
-    let call = Call {
+    let call = CallLimits {
         max_images: 25,
         ..CALL
     };
@@ -174,7 +174,10 @@ async fn a_list_that_never_ends_is_noticed() {
     ] {
         let server = answering(json!({"images": [{"id": "a"}], "next": next})).await;
         let error = ids(&server, CALL, ImageQuery::default()).await.unwrap_err();
-        assert!(matches!(error, GlanceError::Nonsense(_)), "{next}: {error}");
+        assert!(
+            matches!(error, GlanceError::InvalidResponse(_)),
+            "{next}: {error}"
+        );
         assert_eq!(server.received_requests().await.unwrap().len(), 2);
     }
 }
@@ -254,7 +257,7 @@ async fn an_encoded_body_is_refused_as_it_is() {
             .mount(&server)
             .await;
         let answer = glance(CALL).show(&caller(&server), "a").await;
-        let nonsense = matches!(answer, Err(GlanceError::Nonsense(_)));
+        let nonsense = matches!(answer, Err(GlanceError::InvalidResponse(_)));
         assert_eq!((answer.is_ok(), nonsense), (fine, !fine), "{encoding}");
     }
 }
@@ -274,7 +277,7 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
         .await;
     let endpoints = [&failing, &whole].map(|server| Endpoint::new(&server.uri().parse().unwrap()));
     let http = upstream::client(upstream::ClientSettings::default()).unwrap();
-    let glance = Glance::new(http, CALL, endpoints.to_vec(), RULES);
+    let glance = GlanceClient::new(http, CALL, endpoints.to_vec(), RULES);
     let mut ids = Vec::new();
     glance
         .pages(caller(&failing), ImageQuery::default())
@@ -291,12 +294,12 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
 #[tokio::test]
 async fn a_list_needs_one_place_at_a_time() {
     let server = paged(95).await;
-    let rules = Rules {
+    let rules = UpstreamPolicy {
         max_in_flight: 1,
         ..RULES
     };
     let http = upstream::client(upstream::ClientSettings::default()).unwrap();
-    let glance = Glance::new(http, CALL, Vec::new(), rules);
+    let glance = GlanceClient::new(http, CALL, Vec::new(), rules);
     let lists = (0..5).map(|_| {
         let mut images = 0;
         let list = glance.pages(caller(&server), ImageQuery::default());
@@ -314,12 +317,12 @@ async fn a_list_needs_one_place_at_a_time() {
 fn a_caller_never_shows_its_token() {
     let mut token = HeaderValue::from_static("secret");
     token.set_sensitive(true);
-    let caller = Caller {
+    let caller = CallContext {
         endpoint: Endpoint::new(&"http://g".parse().unwrap()),
         token: Some(token),
         request_id: HeaderValue::from_static("req-1"),
         deadline: Instant::now(),
-        spent: Spent::default(),
+        spent: UpstreamTime::default(),
     };
     assert!(!format!("{caller:?}").contains("secret"));
 }

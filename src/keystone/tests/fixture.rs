@@ -11,7 +11,7 @@ use wiremock::{Mock, MockBuilder, MockServer, Request, ResponseTemplate};
 
 use crate::config;
 use crate::keystone::testing::body;
-use crate::keystone::{Catalogs, Clock, Keystone};
+use crate::keystone::{Catalogs, Clock, TokenValidator};
 use crate::upstream;
 
 /// A quarter of an hour before the token in [`body`] ends.
@@ -41,7 +41,7 @@ impl TestClock {
 pub struct Fixture {
     pub server: MockServer,
     pub clock: TestClock,
-    pub keystone: Keystone,
+    pub keystone: TokenValidator,
 }
 
 impl Fixture {
@@ -73,12 +73,17 @@ impl Fixture {
     }
 }
 
-pub fn keystone_at(url: &str, settings: Value, catalogs: Catalogs, clock: &TestClock) -> Keystone {
+pub fn keystone_at(
+    url: &str,
+    settings: Value,
+    catalogs: Catalogs,
+    clock: &TestClock,
+) -> TokenValidator {
     let mut settings: config::Keystone = serde_json::from_value(settings).unwrap();
-    settings.url = Some(url.parse().unwrap());
+    settings.auth_url = Some(url.parse().unwrap());
     let http = upstream::client(upstream::ClientSettings::default()).unwrap();
     let auth = config::Auth::default();
-    Keystone::with_clock(&settings, &auth, http, catalogs, clock.clock()).unwrap()
+    TokenValidator::with_clock(&settings, &auth, http, catalogs, clock.clock()).unwrap()
 }
 
 pub fn short_timeout() -> Value {

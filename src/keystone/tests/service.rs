@@ -7,7 +7,7 @@ use std::io::Write;
 use super::fixture::{
     FOREVER, Fixture, accepted, authentication, issued, not_found, unauthorized, validation_by,
 };
-use crate::keystone::{Catalogs, Error, Nonsense, Unavailable};
+use crate::keystone::{Catalogs, Error, InvalidResponse, Unavailable};
 
 fn password() -> Value {
     json!({"username": "gateway", "password": "hunter2", "project_name": "service",
@@ -127,7 +127,7 @@ async fn a_404_refuses_the_token() {
     fixture.validations_by("own", not_found()).await;
     assert_eq!(
         fixture.keystone.validate("a").await.unwrap_err(),
-        Error::Refused
+        Error::InvalidToken
     );
 }
 
@@ -297,8 +297,8 @@ async fn nonsense_instead_of_an_own_token_is_told() {
             fixture.keystone.validate("a").await.unwrap_err(),
             expected_status,
         ) {
-            (Error::Nonsense(Nonsense::NotAToken { .. }), None) => {}
-            (Error::Nonsense(Nonsense::Status(status)), Some(expected)) => {
+            (Error::InvalidResponse(InvalidResponse::MalformedToken { .. }), None) => {}
+            (Error::InvalidResponse(InvalidResponse::Status(status)), Some(expected)) => {
                 assert_eq!(status, expected);
             }
             (other, _) => panic!("{other:?} after {case}"),
@@ -310,7 +310,10 @@ async fn nonsense_instead_of_an_own_token_is_told() {
         .await;
     let error = fixture.keystone.validate("a").await.unwrap_err();
     assert!(
-        matches!(error, Error::Nonsense(Nonsense::Contradiction(_))),
+        matches!(
+            error,
+            Error::InvalidResponse(InvalidResponse::Inconsistent(_))
+        ),
         "{error:?}"
     );
 }

@@ -12,7 +12,7 @@ use wiremock::ResponseTemplate;
 use super::fixture::{FOREVER, Fixture, TestClock, accepted, keystone_at, short_timeout};
 use crate::config;
 use crate::keystone::testing::{body, merged};
-use crate::keystone::{Catalogs, Error, Keystone, Nonsense, Unavailable};
+use crate::keystone::{Catalogs, Error, InvalidResponse, TokenValidator, Unavailable};
 use crate::upstream;
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn trouble_is_not_remembered() {
     let fixture = Fixture::new().await;
     fixture.validations_get(ResponseTemplate::new(500)).await;
     assert!(fixture.keystone.validate("a").await.is_err());
-    assert!(fixture.keystone.known("a").is_none());
+    assert!(fixture.keystone.cached("a").is_none());
     fixture.validations_get(accepted()).await;
     assert!(fixture.keystone.validate("a").await.is_ok());
 }
@@ -89,7 +89,10 @@ async fn a_redirect_is_not_followed() {
         let away = ResponseTemplate::new(status).insert_header("location", target.as_str());
         fixture.validations_get(away).await;
         let error = fixture.keystone.validate("a").await.unwrap_err();
-        assert_eq!(error, Error::Nonsense(Nonsense::Status(status)));
+        assert_eq!(
+            error,
+            Error::InvalidResponse(InvalidResponse::Status(status))
+        );
     }
     assert!(elsewhere.requests().await.is_empty());
 }
@@ -117,8 +120,8 @@ async fn nonsense_is_neither_a_yes_nor_a_no(#[case] answer: ResponseTemplate) {
     let fixture = Fixture::new().await;
     fixture.validations_get(answer).await;
     let error = fixture.keystone.validate("a").await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense(_)), "{error:?}");
-    assert!(fixture.keystone.known("a").is_none());
+    assert!(matches!(error, Error::InvalidResponse(_)), "{error:?}");
+    assert!(fixture.keystone.cached("a").is_none());
 }
 
 #[tokio::test]
@@ -131,7 +134,7 @@ async fn a_large_catalog_is_taken() {
     };
     let mut catalog: Vec<_> = (0..4000).map(service).collect();
     catalog.push(json!({"type": "image", "endpoints": [
-        {"interface": "public", "region_id": "R", "url": "http://glance"}]}));
+        {"interface": "public", "region_id": "R", "auth_url": "http://glance"}]}));
     let answer = merged(json!({"catalog": catalog}));
     assert!(answer.to_string().len() > 1 << 20);
     fixture
@@ -172,14 +175,14 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
         let settings: config::Keystone = serde_json::from_value(json).unwrap();
         let http = upstream::client(upstream::ClientSettings::default()).unwrap();
         let auth = config::Auth::default();
-        Keystone::new(&settings, &auth, http, Catalogs::NotWanted)
+        TokenValidator::new(&settings, &auth, http, Catalogs::NotWanted)
             .unwrap_err()
             .to_string()
     };
-    assert_eq!(refused(json!({})), "keystone.url: is needed");
-    let incomplete = json!({"url": "http://k", "username": "u", "project_name": "p"});
+    assert_eq!(refused(json!({})), "keystone.auth_url: is needed");
+    let incomplete = json!({"auth_url": "http://k", "username": "u", "project_name": "p"});
     assert!(refused(incomplete).starts_with("keystone.password: "));
-    let unreadable = json!({"url": "http://k", "username": "u", "project_name": "p",
+    let unreadable = json!({"auth_url": "http://k", "username": "u", "project_name": "p",
         "password_file": "/nonexistent/password"});
     assert!(refused(unreadable).starts_with("keystone.password_file: "));
 }

@@ -7,7 +7,7 @@ use wiremock::ResponseTemplate;
 
 use super::fixture::{Fixture, accepted, not_found, unauthorized, validation, validation_by};
 use crate::keystone::testing::{self, merged};
-use crate::keystone::{Catalogs, Error, NoImageEndpoint, Refused, Unavailable};
+use crate::keystone::{Catalogs, Error, InvalidToken, NoImageEndpoint, Unavailable};
 
 #[tokio::test]
 async fn a_token_asks_about_itself_and_says_nothing_else() {
@@ -40,12 +40,12 @@ async fn a_token_asks_about_itself_and_says_nothing_else() {
 
 #[tokio::test]
 async fn the_catalog_is_asked_for_when_it_is_wanted() {
-    let settings = json!({"region": "Two", "interface": "internal"});
+    let settings = json!({"region_name": "Two", "interface": "internal"});
     let fixture = Fixture::with(settings, Catalogs::Wanted).await;
     let catalog = json!({"catalog": [{"type": "image", "endpoints": [
-        {"interface": "public", "region_id": "Two", "url": "http://public/v2"},
-        {"interface": "internal", "region_id": "One", "url": "http://one/v2"},
-        {"interface": "internal", "region_id": "Two", "url": "http://two/v2"},
+        {"interface": "public", "region_id": "Two", "auth_url": "http://public/v2"},
+        {"interface": "internal", "region_id": "One", "auth_url": "http://one/v2"},
+        {"interface": "internal", "region_id": "Two", "auth_url": "http://two/v2"},
     ]}]});
     let answer = ResponseTemplate::new(200).set_body_json(merged(catalog));
     fixture.validations_get(answer).await;
@@ -78,7 +78,7 @@ async fn a_caller_that_leaves_takes_the_answer_from_nobody() {
     fixture.validations_get(accepted()).await;
     assert!(fixture.keystone.validate("a").now_or_never().is_none());
     assert!(fixture.keystone.validate("a").await.is_ok());
-    assert!(matches!(fixture.keystone.known("a"), Some(Ok(_))));
+    assert!(matches!(fixture.keystone.cached("a"), Some(Ok(_))));
     assert_eq!(fixture.requests().await.len(), 1);
 }
 
@@ -86,9 +86,9 @@ async fn a_caller_that_leaves_takes_the_answer_from_nobody() {
 async fn a_known_token_needs_no_waiting() {
     let fixture = Fixture::new().await;
     fixture.validations_get(accepted()).await;
-    assert!(fixture.keystone.known("a").is_none());
+    assert!(fixture.keystone.cached("a").is_none());
     fixture.keystone.validate("a").await.unwrap();
-    assert!(matches!(fixture.keystone.known("a"), Some(Ok(_))));
+    assert!(matches!(fixture.keystone.cached("a"), Some(Ok(_))));
     assert!(
         fixture
             .keystone
@@ -97,7 +97,7 @@ async fn a_known_token_needs_no_waiting() {
             .unwrap()
             .is_ok()
     );
-    assert!(fixture.keystone.known("b").is_none());
+    assert!(fixture.keystone.cached("b").is_none());
 }
 
 #[tokio::test]
@@ -122,10 +122,13 @@ async fn a_token_is_refused_from_the_second_of_its_expiry_on_without_asking() {
     fixture.clock.advance(1);
     assert!(fixture.keystone.validate("a").await.is_ok());
     fixture.clock.advance(1);
-    assert!(matches!(fixture.keystone.known("a"), Some(Err(Refused))));
+    assert!(matches!(
+        fixture.keystone.cached("a"),
+        Some(Err(InvalidToken))
+    ));
     assert_eq!(
         fixture.keystone.validate("a").await.unwrap_err(),
-        Error::Refused
+        Error::InvalidToken
     );
     assert_eq!(fixture.requests().await.len(), 1);
 }
@@ -137,7 +140,7 @@ async fn a_token_that_keystone_gives_back_expired_is_refused() {
     fixture.clock.advance(15 * 60);
     assert_eq!(
         fixture.keystone.validate("a").await.unwrap_err(),
-        Error::Refused
+        Error::InvalidToken
     );
 }
 
@@ -148,12 +151,12 @@ async fn a_refusal_is_believed_for_a_few_seconds() {
         fixture.validations_get(refusal).await;
         assert_eq!(
             fixture.keystone.validate("a").await.unwrap_err(),
-            Error::Refused
+            Error::InvalidToken
         );
         fixture.clock.advance(4);
         assert_eq!(
             fixture.keystone.validate("a").await.unwrap_err(),
-            Error::Refused
+            Error::InvalidToken
         );
         assert_eq!(fixture.requests().await.len(), 1);
         fixture.clock.advance(1);
@@ -167,10 +170,13 @@ async fn what_cannot_be_a_token_is_refused_without_asking() {
     let fixture = Fixture::new().await;
     fixture.validations_get(accepted()).await;
     for token in ["", "a b", "a\r\nx-roles: admin", "tökén", &"a".repeat(4097)] {
-        assert!(matches!(fixture.keystone.known(token), Some(Err(Refused))));
+        assert!(matches!(
+            fixture.keystone.cached(token),
+            Some(Err(InvalidToken))
+        ));
         assert_eq!(
             fixture.keystone.validate(token).await.unwrap_err(),
-            Error::Refused
+            Error::InvalidToken
         );
     }
     assert!(fixture.requests().await.is_empty());
@@ -183,11 +189,11 @@ async fn a_forgotten_token_is_asked_about_again() {
     fixture.validations_get(accepted()).await;
     fixture.keystone.validate("a").await.unwrap();
     fixture.keystone.forget("a");
-    assert!(fixture.keystone.known("a").is_none());
+    assert!(fixture.keystone.cached("a").is_none());
     fixture.validations_get(unauthorized()).await;
     assert_eq!(
         fixture.keystone.validate("a").await.unwrap_err(),
-        Error::Refused
+        Error::InvalidToken
     );
 }
 
@@ -246,14 +252,14 @@ async fn a_service_token_needs_a_role_and_stands_above_access_rules() {
         {"service": "compute", "method": "GET", "path": "/v2.1/servers"}]}}));
     let member = testing::token(json!({}));
     let service = testing::token(json!({"roles": [{"name": "service"}]}));
-    let admits = |token, service| {
+    let authorizes = |token, service| {
         fixture
             .keystone
-            .admits(token, service, "GET", "/v2.1/images")
+            .authorizes(token, service, "GET", "/v2.1/images")
     };
-    assert!(admits(&member, None));
-    assert!(!admits(&limited, None));
-    assert!(!admits(&member, Some(&member)));
-    assert!(admits(&member, Some(&service)));
-    assert!(admits(&limited, Some(&service)));
+    assert!(authorizes(&member, None));
+    assert!(!authorizes(&limited, None));
+    assert!(!authorizes(&member, Some(&member)));
+    assert!(authorizes(&member, Some(&service)));
+    assert!(authorizes(&limited, Some(&service)));
 }

@@ -26,7 +26,7 @@ pub struct CacheMetrics {
     /// Requests that are not for the cache.
     pub bypassed: Counter,
     /// Entries found but older than a write.
-    pub refused_by_stamp: Counter,
+    pub invalidated_lookups: Counter,
     /// Entries thrown out to make room.
     pub evictions: Counter,
     /// What the entries weigh, in bytes.
@@ -46,7 +46,7 @@ impl Default for CacheMetrics {
             coalesced: of(CacheOutcome::Coalesced),
             stale: of(CacheOutcome::Stale),
             bypassed: of(CacheOutcome::Bypass),
-            refused_by_stamp: Counter::default(),
+            invalidated_lookups: Counter::default(),
             evictions: Counter::default(),
             bytes: Gauge::default(),
             entries: Gauge::default(),
@@ -75,9 +75,9 @@ impl CacheMetrics {
             self.lookups.clone(),
         );
         registry.register(
-            "cache_refused_by_stamp",
+            "cache_invalidated_lookups",
             "Entries found in the answer cache that a write had made old",
-            self.refused_by_stamp.clone(),
+            self.invalidated_lookups.clone(),
         );
         registry.register(
             "cache_evictions",

@@ -15,7 +15,7 @@ const ENDS: [u64; BUCKETS - 1] = [
 ];
 const BUCKETS: usize = 21;
 
-/// How long things took.
+/// How long things take.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -25,8 +25,8 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts one duration.
-    pub fn observe(&self, took: Duration) {
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    pub fn observe(&self, duration: Duration) {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = ENDS.partition_point(|end| end * 1000 < nanoseconds);
         if let Some(bucket) = self.buckets.get(bucket) {
             bucket.fetch_add(1, Relaxed);
@@ -78,9 +78,9 @@ fn seconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn bucket(took: Duration) -> usize {
+    fn bucket(duration: Duration) -> usize {
         let histogram = Histogram::default();
-        histogram.observe(took);
+        histogram.observe(duration);
         let snapshot = Snapshot::of([&histogram].into_iter());
         assert_eq!(snapshot.count(), 1);
         snapshot

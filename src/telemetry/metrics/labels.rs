@@ -189,7 +189,7 @@ label! {
 }
 
 label! {
-    /// How the answer cache took part in a request.
+    /// How the answer cache takes part in a request.
     CacheOutcome {
         /// The answer was in the cache and fresh.
         Hit => "hit",
@@ -216,17 +216,17 @@ label! {
         /// As it says.
         ServerError => "5xx",
         /// A status that is none.
-        OddStatus => "odd_status",
+        InvalidStatus => "invalid_status",
         /// No connection.
         Connect => "connect",
         /// No complete answer in time.
         Timeout => "timeout",
         /// The connection broke.
-        Broken => "broken",
+        Interrupted => "interrupted",
         /// The answer was too large.
         TooLarge => "too_large",
         /// Nobody waits for the answer any more.
-        Abandoned => "abandoned",
+        Canceled => "canceled",
     }
 }
 
@@ -239,7 +239,7 @@ impl CallOutcome {
             300..=399 => Self::Redirect,
             400..=499 => Self::ClientError,
             500..=599 => Self::ServerError,
-            _ => Self::OddStatus,
+            _ => Self::InvalidStatus,
         }
     }
 }

@@ -22,7 +22,7 @@ const CACHE: usize = CacheOutcome::ALL.len() + 1;
 
 /// All that is counted of one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Counted {
+pub struct RequestSample {
     /// Where it went.
     pub route: RouteLabel,
     /// Its method.
@@ -34,7 +34,7 @@ pub struct Counted {
     /// What the cache did, if it was asked.
     pub cache: Option<CacheOutcome>,
     /// From its head to its answer.
-    pub took: Duration,
+    pub duration: Duration,
 }
 
 /// Counts requests; clones count together.
@@ -49,7 +49,7 @@ pub struct RequestMetrics {
 #[derive(Debug)]
 struct Shard {
     answered: Box<[AtomicU64]>,
-    took: Box<[Histogram]>,
+    duration: Box<[Histogram]>,
 }
 
 impl Default for Shard {
@@ -58,7 +58,7 @@ impl Default for Shard {
         let histograms = ROUTES * METHODS * CACHE;
         Self {
             answered: (0..counters).map(|_| AtomicU64::new(0)).collect(),
-            took: (0..histograms).map(|_| Histogram::default()).collect(),
+            duration: (0..histograms).map(|_| Histogram::default()).collect(),
         }
     }
 }
@@ -73,24 +73,24 @@ fn answered_at(
     (place * STATUSES + status as usize) * VERSIONS + version as usize
 }
 
-fn took_at(route: RouteLabel, method: MethodLabel, cache: Option<CacheOutcome>) -> usize {
+fn duration_at(route: RouteLabel, method: MethodLabel, cache: Option<CacheOutcome>) -> usize {
     let place = route as usize * METHODS + method as usize;
     place * CACHE + cache.map_or(0, |cache| cache as usize + 1)
 }
 
 impl RequestMetrics {
     /// Counts a request that is over.
-    pub fn count(&self, request: Counted) {
-        let Some(shard) = self.shards.mine() else {
+    pub fn count(&self, request: RequestSample) {
+        let Some(shard) = self.shards.local() else {
             return;
         };
-        let Counted {
+        let RequestSample {
             route,
             method,
             status,
             version,
             cache,
-            took,
+            duration,
         } = request;
         if let Some(counter) = shard
             .answered
@@ -98,8 +98,8 @@ impl RequestMetrics {
         {
             counter.fetch_add(1, Relaxed);
         }
-        if let Some(histogram) = shard.took.get(took_at(route, method, cache)) {
-            histogram.observe(took);
+        if let Some(histogram) = shard.duration.get(duration_at(route, method, cache)) {
+            histogram.observe(duration);
         }
     }
 
@@ -125,7 +125,7 @@ struct Answered {
 }
 
 #[derive(Debug, EncodeLabelSet)]
-struct Took {
+struct RequestDuration {
     route: RouteLabel,
     method: MethodLabel,
     cache: &'static str,
@@ -149,8 +149,8 @@ impl Collector for Requests {
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor("request", help, unit, MetricType::Histogram)?;
         for (labels, cache) in every_duration() {
-            let at = took_at(labels.route, labels.method, cache);
-            let tables = self.0.iter().filter_map(|shard| shard.took.get(at));
+            let at = duration_at(labels.route, labels.method, cache);
+            let tables = self.0.iter().filter_map(|shard| shard.duration.get(at));
             let sum = Snapshot::of(tables);
             if sum.count() > 0 {
                 sum.encode(&mut family.encode_family(&labels)?)?;
@@ -179,13 +179,13 @@ fn every_answer() -> impl Iterator<Item = Answered> {
     })
 }
 
-fn every_duration() -> impl Iterator<Item = (Took, Option<CacheOutcome>)> {
+fn every_duration() -> impl Iterator<Item = (RequestDuration, Option<CacheOutcome>)> {
     let outcomes = || CacheOutcome::ALL.iter().map(|outcome| Some(*outcome));
     every_place().flat_map(move |(route, method)| {
         [None].into_iter().chain(outcomes()).map(move |outcome| {
             let cache = outcome.map_or("none", CacheOutcome::as_str);
             (
-                Took {
+                RequestDuration {
                     route,
                     method,
                     cache,
@@ -210,10 +210,10 @@ mod tests {
         assert_eq!(places.len(), Shard::default().answered.len());
         assert_eq!(places.iter().max(), Some(&(places.len() - 1)));
         let places: HashSet<_> = every_duration()
-            .map(|(of, cache)| took_at(of.route, of.method, cache))
+            .map(|(of, cache)| duration_at(of.route, of.method, cache))
             .collect();
         assert_eq!(places.len(), every_duration().count());
-        assert_eq!(places.len(), Shard::default().took.len());
+        assert_eq!(places.len(), Shard::default().duration.len());
         assert_eq!(places.iter().max(), Some(&(places.len() - 1)));
     }
 }

@@ -25,7 +25,7 @@ impl<T: Default> Default for Shards<T> {
 
 impl<T> Shards<T> {
     /// The copy of this thread; always the same one.
-    pub fn mine(&self) -> Option<&T> {
+    pub fn local(&self) -> Option<&T> {
         let number = NUMBER.with(|number| *number);
         self.0.get(number % self.0.len().max(1))
     }

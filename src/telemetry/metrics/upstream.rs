@@ -17,25 +17,25 @@ const CATALOG: &str = "catalog";
 /// Counts calls, told apart by the origins it knows; all others are one. Clones count together.
 #[derive(Debug, Clone)]
 pub struct UpstreamMetrics {
-    known: Arc<RwLock<Vec<Arc<Calls>>>>,
-    others: Arc<Calls>,
+    known: Arc<RwLock<Vec<Arc<EndpointCalls>>>>,
+    others: Arc<EndpointCalls>,
 }
 
 #[derive(Debug)]
-struct Calls {
+struct EndpointCalls {
     /// `None`: all that are not known.
     origin: Option<Url>,
     endpoint: String,
-    took: [Histogram; CallOutcome::ALL.len()],
+    duration: [Histogram; CallOutcome::ALL.len()],
 }
 
-impl Calls {
+impl EndpointCalls {
     fn to(origin: Option<&Url>) -> Arc<Self> {
         let label = |url: &Url| url.origin().ascii_serialization();
         Arc::new(Self {
             origin: origin.cloned(),
             endpoint: origin.map_or_else(|| CATALOG.to_owned(), label),
-            took: Default::default(),
+            duration: Default::default(),
         })
     }
 
@@ -52,7 +52,7 @@ impl Default for UpstreamMetrics {
     fn default() -> Self {
         Self {
             known: Arc::default(),
-            others: Calls::to(None),
+            others: EndpointCalls::to(None),
         }
     }
 }
@@ -60,22 +60,22 @@ impl Default for UpstreamMetrics {
 impl UpstreamMetrics {
     /// Calls to the origin of `url` are counted by themselves from now on. For endpoints of the
     /// settings alone: each is a label.
-    pub fn know(&self, url: &Url) {
+    pub fn register_endpoint(&self, url: &Url) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if !known.iter().any(|calls| calls.are_to(url)) {
-            known.push(Calls::to(Some(url)));
+            known.push(EndpointCalls::to(Some(url)));
         }
     }
 
     /// A call to `url` begins. It counts as abandoned unless it gets another outcome.
     #[must_use]
-    pub fn begin(&self, url: &Url) -> Call {
+    pub fn begin(&self, url: &Url) -> CallTimer {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let found = known.iter().find(|calls| calls.are_to(url));
-        Call {
+        CallTimer {
             calls: Arc::clone(found.unwrap_or(&self.others)),
             started: Instant::now(),
-            outcome: CallOutcome::Abandoned,
+            outcome: CallOutcome::Canceled,
         }
     }
 
@@ -86,22 +86,22 @@ impl UpstreamMetrics {
 
 /// A call under way; it is counted when it is dropped.
 #[derive(Debug)]
-pub struct Call {
-    calls: Arc<Calls>,
+pub struct CallTimer {
+    calls: Arc<EndpointCalls>,
     started: Instant,
     outcome: CallOutcome,
 }
 
-impl Call {
+impl CallTimer {
     /// What came of it.
     pub fn end(mut self, outcome: CallOutcome) {
         self.outcome = outcome;
     }
 }
 
-impl Drop for Call {
+impl Drop for CallTimer {
     fn drop(&mut self) {
-        if let Some(histogram) = self.calls.took.get(self.outcome as usize) {
+        if let Some(histogram) = self.calls.duration.get(self.outcome as usize) {
             histogram.observe(self.started.elapsed());
         }
     }
@@ -115,7 +115,7 @@ impl Collector for UpstreamMetrics {
         let mut family = encoder.encode_descriptor("upstream_call", help, unit, kind)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         for calls in known.iter().chain([&self.others]) {
-            for (histogram, outcome) in calls.took.iter().zip(CallOutcome::ALL) {
+            for (histogram, outcome) in calls.duration.iter().zip(CallOutcome::ALL) {
                 let sum = Snapshot::of([histogram].into_iter());
                 if sum.count() > 0 {
                     let labels = [
@@ -143,8 +143,8 @@ mod tests {
     fn endpoints_that_are_not_in_the_settings_are_one_series() {
         let all = Metrics::default();
         let metrics = &all.upstream;
-        metrics.know(&url("http://glance:9292"));
-        metrics.know(&url("http://glance:9292/v2"));
+        metrics.register_endpoint(&url("http://glance:9292"));
+        metrics.register_endpoint(&url("http://glance:9292/v2"));
         for known in ["http://glance:9292/v2/images", "http://Glance:9292/a?b"] {
             metrics.begin(&url(known)).end(CallOutcome::Success);
         }
@@ -163,7 +163,7 @@ mod tests {
             [
                 "nova_image_proxy_upstream_call_seconds_count{endpoint=\"http://glance:9292\",outcome=\"2xx\"} 2",
                 "nova_image_proxy_upstream_call_seconds_count{endpoint=\"catalog\",outcome=\"4xx\"} 100",
-                "nova_image_proxy_upstream_call_seconds_count{endpoint=\"catalog\",outcome=\"abandoned\"} 1",
+                "nova_image_proxy_upstream_call_seconds_count{endpoint=\"catalog\",outcome=\"canceled\"} 1",
             ]
         );
     }

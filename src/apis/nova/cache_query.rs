@@ -1,0 +1,291 @@
+//! What the answer to a read depends on, besides Glance's state: the cache's question.
+
+use super::fault::ApiError;
+use super::list_query::{self, ListRequest};
+use super::routes::{Api, Operation};
+use crate::cache::{CacheKey, CacheQuery, CacheTag, CacheableError, IsolationScope};
+use crate::glance::{Endpoint, GlanceError};
+
+/// A request as far as its answer depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheableRead<'r> {
+    /// What is to be done.
+    pub operation: Operation,
+    /// The image, as the client named it.
+    pub id: &'r str,
+    /// The metadata key.
+    pub key: &'r str,
+    /// The raw query string.
+    pub query: &'r str,
+    /// The mount point the request came in by.
+    pub api: Api,
+    /// The project in its path.
+    pub project: Option<&'r str>,
+    /// The scheme in links.
+    pub scheme: &'r str,
+    /// The host in links.
+    pub host: &'r str,
+    /// The Glance that is asked.
+    pub endpoint: &'r Endpoint,
+}
+
+impl CacheableRead<'_> {
+    /// The question, where the answer may be kept for `scope`; the error that a read has without
+    /// asking anybody.
+    pub fn cache_query(&self, scope: IsolationScope) -> Result<Option<CacheQuery>, ApiError> {
+        let Some(operation) = read(self.operation) else {
+            return Ok(None);
+        };
+        let list = matches!(
+            self.operation,
+            Operation::ListImages | Operation::DetailImages
+        );
+        let tag = if list {
+            Some(CacheTag::List)
+        } else {
+            CacheTag::image(self.id)
+        };
+        let query = match (self.query, list) {
+            ("", _) => None,
+            (query, true) => Some(list_query::parse_list(query)?),
+            (query, false) => {
+                list_query::check_utf8(query)?;
+                None
+            }
+        };
+        let Some(tag) = tag else {
+            return Ok(None);
+        };
+        let fixed = [
+            operation,
+            self.id,
+            self.key,
+            self.api.segment(),
+            self.project.map_or("", |_| "project"),
+            self.project.unwrap_or_default(),
+            self.scheme,
+            self.host,
+            self.endpoint.as_str(),
+        ];
+        let key = match query {
+            None => CacheKey::new(scope, fixed),
+            Some(query) => {
+                let canonical = canonical(&query);
+                CacheKey::new(
+                    scope,
+                    fixed
+                        .into_iter()
+                        .chain(canonical.iter().map(String::as_str)),
+                )
+            }
+        };
+        Ok(Some(CacheQuery { key, tag }))
+    }
+}
+
+/// The name of a read in keys; nothing for what is no read.
+fn read(operation: Operation) -> Option<&'static str> {
+    match operation {
+        Operation::ListImages => Some("list"),
+        Operation::DetailImages => Some("detail"),
+        Operation::ShowImage => Some("show"),
+        Operation::ListMetadata => Some("metadata"),
+        Operation::ShowMetadataItem => Some("item"),
+        Operation::DeleteImage
+        | Operation::CreateMetadata
+        | Operation::ReplaceMetadata
+        | Operation::UpdateMetadataItem
+        | Operation::DeleteMetadataItem => None,
+    }
+}
+
+/// All of a list request, in one order.
+fn canonical(query: &ListRequest) -> Vec<String> {
+    let ListRequest { images, link } = query;
+    let mut parts = Vec::new();
+    let mut part = |kind: &str, name: &str, value: &str| {
+        parts.extend([kind, name, value].map(str::to_owned));
+    };
+    for (name, value) in &images.filters {
+        part("filter", name, value);
+    }
+    if let Some(limit) = images.limit {
+        part("limit", "", &limit.to_string());
+    }
+    if let Some(marker) = &images.marker {
+        part("marker", "", marker);
+    }
+    for (name, value) in link {
+        part("link", name, value);
+    }
+    parts
+}
+
+impl CacheableError for ApiError {
+    fn is_upstream(&self) -> bool {
+        matches!(
+            self,
+            Self::Glance {
+                error: GlanceError::NotSent(_)
+                    | GlanceError::Unavailable(_)
+                    | GlanceError::InvalidResponse(_),
+                ..
+            }
+        )
+    }
+
+    fn is_caller_specific(&self) -> bool {
+        matches!(
+            self,
+            Self::Glance {
+                error: GlanceError::Unauthorized,
+                ..
+            }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const ID: &str = "11111111-2222-4333-8444-555555555555";
+
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint::new(&url.parse().unwrap())
+    }
+
+    fn asked<'r>(
+        operation: Operation,
+        query: &'r str,
+        endpoint: &'r Endpoint,
+    ) -> CacheableRead<'r> {
+        CacheableRead {
+            operation,
+            id: ID,
+            key: "",
+            query,
+            api: Api::V21,
+            project: None,
+            scheme: "http",
+            host: "h",
+            endpoint,
+        }
+    }
+
+    fn key(asked: CacheableRead<'_>) -> CacheKey {
+        asked
+            .cache_query(IsolationScope::anonymous())
+            .unwrap()
+            .unwrap()
+            .key
+    }
+
+    #[rstest]
+    #[case("limit=1&name=x", "name=x&limit=1", true)]
+    #[case("name=a%20b", "name=a+b", true)]
+    #[case("unknown=1", "", true)]
+    #[case("name=x", "name=y", false)]
+    #[case("name=x&name=y", "name=y&name=x", false)]
+    #[case("marker=x", "property-marker=x", false)]
+    #[case("server=x", "property-instance_uuid=x", false)]
+    fn lists_share_an_answer_when_their_queries_say_the_same(
+        #[case] one: &str,
+        #[case] other: &str,
+        #[case] same: bool,
+    ) {
+        let endpoint = endpoint("http://g");
+        let key = |query| key(asked(Operation::ListImages, query, &endpoint));
+        assert_eq!(key(one) == key(other), same);
+    }
+
+    #[test]
+    fn everything_an_answer_shows_tells_keys_apart() {
+        let (one, other) = (endpoint("http://g"), endpoint("http://f"));
+        let base = asked(Operation::ShowImage, "", &one);
+        let variants = [
+            base,
+            asked(Operation::ListMetadata, "", &one),
+            asked(Operation::ShowMetadataItem, "", &one),
+            asked(Operation::ListImages, "", &one),
+            asked(Operation::DetailImages, "", &one),
+            asked(Operation::ShowImage, "", &other),
+            CacheableRead {
+                api: Api::V2,
+                ..base
+            },
+            CacheableRead {
+                project: Some("p"),
+                ..base
+            },
+            CacheableRead {
+                project: Some(""),
+                ..base
+            },
+            CacheableRead {
+                scheme: "https",
+                ..base
+            },
+            CacheableRead { host: "i", ..base },
+            CacheableRead { key: "k", ..base },
+            CacheableRead {
+                id: "11111111-2222-4333-8444-555555555556",
+                ..base
+            },
+        ];
+        let keys: std::collections::HashSet<_> = variants.into_iter().map(key).collect();
+        assert_eq!(keys.len(), variants.len());
+    }
+
+    #[test]
+    fn the_query_of_a_show_does_not_matter() {
+        let endpoint = endpoint("http://g");
+        assert_eq!(
+            key(asked(Operation::ShowImage, "a=b", &endpoint)),
+            key(asked(Operation::ShowImage, "", &endpoint))
+        );
+    }
+
+    #[rstest]
+    #[case(Operation::ListImages, "limit=x")]
+    #[case(Operation::DetailImages, "name=%ff")]
+    #[case(Operation::ShowImage, "%ff")]
+    fn a_bad_query_is_refused_before_anything_is_looked_up(
+        #[case] operation: Operation,
+        #[case] query: &str,
+    ) {
+        let endpoint = endpoint("http://g");
+        let refused = asked(operation, query, &endpoint).cache_query(IsolationScope::anonymous());
+        assert!(matches!(refused, Err(ApiError::Query(_))));
+    }
+
+    #[test]
+    fn writes_and_odd_ids_have_no_question() {
+        let endpoint = endpoint("http://g");
+        for operation in [
+            Operation::DeleteImage,
+            Operation::CreateMetadata,
+            Operation::ReplaceMetadata,
+            Operation::UpdateMetadataItem,
+            Operation::DeleteMetadataItem,
+        ] {
+            let asked = asked(operation, "", &endpoint);
+            assert!(
+                asked
+                    .cache_query(IsolationScope::anonymous())
+                    .unwrap()
+                    .is_none()
+            );
+        }
+        let odd = CacheableRead {
+            id: "odd",
+            ..asked(Operation::ShowImage, "", &endpoint)
+        };
+        assert!(
+            odd.cache_query(IsolationScope::anonymous())
+                .unwrap()
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! Every way a request can fail, and the one place that says how Nova puts it.
+
+use super::list_query::QueryError;
+use super::metadata_body::BodyError;
+use super::microversion::Microversion;
+use crate::glance::GlanceError;
+use crate::keystone::{self, NoImageEndpoint};
+use http::StatusCode;
+use serde_json::json;
+
+/// The message of a gate, and of a metadata key that is not there.
+const NOT_FOUND: &str = "The resource could not be found.";
+
+/// Why a request gets no answer of its own.
+#[derive(Debug, Clone)]
+pub enum ApiError {
+    /// More requests at a time than `server.max_in_flight`.
+    Overloaded,
+    /// Path and query are longer than `server.max_uri`.
+    UriTooLong,
+    /// The body took longer than `server.body_timeout`.
+    BodyTimeout,
+    /// The body is larger than `server.max_body`.
+    BodyTooLarge,
+    /// The body broke off.
+    BodyIncomplete,
+    /// No token, or not a good one.
+    Unauthorized,
+    /// A token without a project, where only a project sees images.
+    TokenWithoutProject,
+    /// The asked microversion is not one.
+    MalformedVersion(String),
+    /// The asked microversion is out of range.
+    VersionOutOfRange {
+        /// As the client wrote it.
+        asked: String,
+        /// The highest version served.
+        max: Microversion,
+    },
+    /// The content type is not one Nova reads.
+    UnsupportedContentType,
+    /// The body is not JSON, or not what the operation takes.
+    Body(BodyError),
+    /// The metadata key to delete is not there.
+    InvalidMetadataKey,
+    /// The metadata key is Glance's own.
+    ReservedKey(String),
+    /// More metadata items than `nova.metadata_items`.
+    MetadataQuotaExceeded,
+    /// The project in the path is not the token's.
+    ProjectMismatch {
+        /// The path's.
+        path: String,
+        /// The token's.
+        token: String,
+    },
+    /// The microversion is beyond the route's last.
+    RouteRemoved,
+    /// A bad query string.
+    Query(QueryError),
+    /// No such image, or not for this project's eyes.
+    ImageNotFound,
+    /// No such metadata key, on a read.
+    MetadataItemNotFound,
+    /// Glance failed; `during` says what it was asked.
+    Glance {
+        /// What Glance answered.
+        error: GlanceError,
+        /// What it was asked.
+        operation: GlanceOperation,
+    },
+    /// Keystone cannot be asked; why, for the log alone.
+    KeystoneUnavailable(keystone::Error),
+    /// The token's catalog names no image service.
+    NoImageEndpoint(NoImageEndpoint),
+    /// The request was not answered in time.
+    Timeout,
+    /// A fault of this program; the cause is in the log alone.
+    Internal,
+}
+
+/// What Glance was asked when it failed; the same failure reads differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GlanceOperation {
+    /// A list.
+    List,
+    /// One image.
+    Show,
+    /// The deletion of an image.
+    Delete,
+    /// The metadata of this image, read or written.
+    Metadata(String),
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+/// An error as it goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The status line's code.
+    pub status: StatusCode,
+    /// The text after `message`.
+    pub message: String,
+    /// `Retry-After`, where waiting helps.
+    pub retry_after: Option<String>,
+}
+
+impl Fault {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    fn retry(status: StatusCode, message: impl Into<String>, after: Option<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: after,
+        }
+    }
+
+    /// Nova's name for this kind of fault.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.status.as_u16() {
+            400 => "badRequest",
+            401 => "unauthorized",
+            403 => "forbidden",
+            404 => "itemNotFound",
+            409 => "conflictingRequest",
+            413 | 429 => "overLimit",
+            415 => "badMediaType",
+            503 => "serviceUnavailable",
+            _ => "computeFault",
+        }
+    }
+
+    /// The body: `{"<name>": {"code": …, "message": …}}`.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let (code, message) = (self.status.as_u16(), &self.message);
+        let fault = match (code, &self.retry_after) {
+            (413 | 429, Some(after)) => {
+                json!({ "code": code, "message": message, "retryAfter": after })
+            }
+            _ => json!({ "code": code, "message": message }),
+        };
+        json!({ self.name(): fault }).to_string()
+    }
+}
+
+/// How long a client should wait when something upstream is away, in seconds.
+const RETRY_SECONDS: &str = "5";
+
+impl ApiError {
+    /// How Nova puts this error, or how it should where Nova fails its users.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Overloaded => Fault::retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests are being answered.",
+                Some(RETRY_SECONDS.to_owned()),
+            ),
+            Self::UriTooLong => Fault::new(
+                StatusCode::URI_TOO_LONG,
+                "The URI of the request is too long.",
+            ),
+            Self::BodyTimeout => Fault::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "The body of the request did not arrive in time.",
+            ),
+            Self::BodyTooLarge => {
+                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
+            }
+            Self::Unauthorized => Fault::new(
+                StatusCode::UNAUTHORIZED,
+                "The request you have made requires authentication.",
+            ),
+            Self::TokenWithoutProject => Fault::new(
+                StatusCode::FORBIDDEN,
+                "The token is not scoped to a project; images belong to projects.",
+            ),
+            Self::RouteRemoved | Self::MetadataItemNotFound => {
+                Fault::new(StatusCode::NOT_FOUND, NOT_FOUND)
+            }
+            Self::MalformedVersion(text) => Fault::new(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "API Microversion String {text} is of invalid format. Must be of format \
+                     MajorNum.MinorNum."
+                ),
+            ),
+            Self::VersionOutOfRange { asked, max } => Fault::new(
+                StatusCode::NOT_ACCEPTABLE,
+                format!(
+                    "Version {asked} is not supported by the API. Minimum is {} and maximum is \
+                     {max}.",
+                    Microversion::MIN
+                ),
+            ),
+            Self::UnsupportedContentType => Fault::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported Content-Type",
+            ),
+            Self::BodyIncomplete => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
+            Self::Body(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
+            Self::InvalidMetadataKey => Fault::new(StatusCode::NOT_FOUND, "Invalid metadata key"),
+            Self::ReservedKey(key) => Fault::new(
+                StatusCode::FORBIDDEN,
+                format!("The metadata key '{key}' is reserved by the image service."),
+            ),
+            Self::MetadataQuotaExceeded => {
+                Fault::new(StatusCode::FORBIDDEN, "Image metadata limit exceeded")
+            }
+            Self::ProjectMismatch { path, token } => Fault::new(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "Malformed request URL: URL's project_id '{path}' doesn't match Context's \
+                     project_id '{token}'"
+                ),
+            ),
+            Self::Query(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
+            Self::ImageNotFound => Fault::new(StatusCode::NOT_FOUND, "Image not found."),
+            Self::Glance { error, operation } => fault_for_glance_error(error, operation),
+            Self::KeystoneUnavailable(_) => Fault::retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The Keystone service is temporarily unavailable.",
+                Some(RETRY_SECONDS.to_owned()),
+            ),
+            Self::NoImageEndpoint(_) => Fault::new(
+                StatusCode::BAD_GATEWAY,
+                "The token's catalog has no usable endpoint of the image service.",
+            ),
+            Self::Timeout => Fault::retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The request could not be answered in time.",
+                Some(RETRY_SECONDS.to_owned()),
+            ),
+            Self::Internal => Fault::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Unexpected API Error. Please contact the administrator.",
+            ),
+        }
+    }
+}
+
+/// What Glance's outcomes mean to a client of Nova. The one place for all of them.
+fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> Fault {
+    match (error, operation) {
+        (GlanceError::BadRequest(explanation), _) => {
+            Fault::new(StatusCode::BAD_REQUEST, format!("HTTP {explanation}"))
+        }
+        (GlanceError::Unauthorized, _) => ApiError::Unauthorized.fault(),
+        (GlanceError::Forbidden(_), GlanceOperation::Delete) => Fault::new(
+            StatusCode::FORBIDDEN,
+            "You are not allowed to delete the image.",
+        ),
+        (GlanceError::Forbidden(_), GlanceOperation::Metadata(id)) => Fault::new(
+            StatusCode::FORBIDDEN,
+            format!("Not authorized for image {id}."),
+        ),
+        (GlanceError::Forbidden(explanation), GlanceOperation::List | GlanceOperation::Show) => {
+            Fault::new(StatusCode::FORBIDDEN, format!("HTTP {explanation}"))
+        }
+        (
+            GlanceError::NotFound,
+            GlanceOperation::Show | GlanceOperation::Delete | GlanceOperation::Metadata(_),
+        ) => ApiError::ImageNotFound.fault(),
+        (GlanceError::Conflict(explanation), _) => {
+            Fault::new(StatusCode::CONFLICT, format!("HTTP {explanation}"))
+        }
+        (
+            GlanceError::OverLimit {
+                status,
+                explanation,
+                retry_after,
+            },
+            _,
+        ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
+        (GlanceError::NotSent(_) | GlanceError::Unavailable(_), _) => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The image service is temporarily unavailable.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        (GlanceError::InvalidResponse(_), _) | (GlanceError::NotFound, GlanceOperation::List) => {
+            Fault::new(
+                StatusCode::BAD_GATEWAY,
+                "The image service gave an answer that cannot be used.",
+            )
+        }
+        (GlanceError::TooManyImages(max), _) => Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "The list has more than {max} images. Ask for a part of it, with limit and marker."
+            ),
+        ),
+    }
+}

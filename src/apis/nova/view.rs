@@ -1,0 +1,345 @@
+//! Glance's images as Nova shows them.
+//!
+//! The views write JSON text straight into a buffer: what Glance sent is copied as it came, and
+//! nothing is built in between. A field of an unexpected kind is shown as well as it can be; no
+//! image makes its list fail.
+
+use super::links::LinkBase;
+use super::list_query::next_query;
+use crate::cache::Body;
+use crate::glance::{Image, ImagePage, is_null, python_str, text};
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// How much of an image a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Detail {
+    /// Id, name and links.
+    Basic,
+    /// Everything.
+    Full,
+}
+
+impl Detail {
+    /// The list's own path, which its next link repeats.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Basic => "images",
+            Self::Full => "images/detail",
+        }
+    }
+}
+
+/// Properties that are JSON text in Glance and JSON in Nova.
+const JSON_PROPERTIES: [&str; 2] = ["block_device_mapping", "mappings"];
+
+/// The answer to a show: `{"image": {…}}`.
+#[must_use]
+pub fn image(image: &Image<'_>, links: &LinkBase) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2048);
+    out.extend_from_slice(b"{\"image\": ");
+    write_full(&mut out, image, links);
+    out.push(b'}');
+    out
+}
+
+/// The answer to a metadata list: `{"metadata": {…}}`.
+#[must_use]
+pub fn metadata(image: &Image<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"{\"metadata\": ");
+    write_metadata(&mut out, image);
+    out.push(b'}');
+    out
+}
+
+/// The answer to one metadata item: `{"meta": {"key": …}}`, or nothing when there is none.
+#[must_use]
+pub fn metadata_item(image: &Image<'_>, key: &str) -> Option<Vec<u8>> {
+    let value = image.property(key)?;
+    let mut out = Vec::with_capacity(64 + key.len() + value.get().len());
+    out.extend_from_slice(b"{\"meta\": {");
+    write_property(&mut out, key, value);
+    out.extend_from_slice(b"}}");
+    Some(out)
+}
+
+/// A list in the making: one chunk of JSON for each page of Glance, the last of them still open.
+#[derive(Debug)]
+pub struct ListView {
+    detail: Detail,
+    links: LinkBase,
+    chunks: Vec<Bytes>,
+    last: Vec<u8>,
+    images: u64,
+    last_id: Option<String>,
+}
+
+impl ListView {
+    /// An empty list.
+    #[must_use]
+    pub fn new(detail: Detail, links: LinkBase) -> Self {
+        Self {
+            detail,
+            links,
+            chunks: Vec::new(),
+            last: b"{\"images\": [".to_vec(),
+            images: 0,
+            last_id: None,
+        }
+    }
+
+    /// Adds a page.
+    pub fn push(&mut self, page: &ImagePage<'_>) {
+        let each = match self.detail {
+            Detail::Basic => 512,
+            Detail::Full => 1536,
+        };
+        if self.images > 0 {
+            self.close();
+        }
+        // Room for the end of the list too.
+        self.last.reserve(512 + page.images.len() * each);
+        let out = &mut self.last;
+        for image in &page.images {
+            if self.images > 0 {
+                out.extend_from_slice(b", ");
+            }
+            self.images += 1;
+            match self.detail {
+                Detail::Basic => write_basic(out, image, &self.links),
+                Detail::Full => write_full(out, image, &self.links),
+            }
+        }
+        if let Some(last) = page.images.last() {
+            self.last_id = last.id.and_then(text).map(Cow::into_owned);
+        }
+    }
+
+    fn close(&mut self) {
+        let chunk = std::mem::take(&mut self.last).into_boxed_slice();
+        self.chunks.push(Bytes::from(chunk));
+    }
+
+    /// Ends the list, with a next link when it holds as many images as were allowed: the client's
+    /// `limit`, or `max_limit` when that is less or there was no limit.
+    #[must_use]
+    pub fn finish(
+        mut self,
+        parameters: &BTreeMap<String, String>,
+        limit: Option<u64>,
+        max_limit: u64,
+    ) -> Body {
+        let out = &mut self.last;
+        out.push(b']');
+        if self.images == limit.map_or(max_limit, |limit| limit.min(max_limit))
+            && let Some(id) = &self.last_id
+        {
+            let next = next_query(parameters, id);
+            let href = format!("{}?{next}", self.links.own(self.detail.path()));
+            out.extend_from_slice(b", \"images_links\": [{\"rel\": \"next\", \"href\": ");
+            write_string(out, &href);
+            out.extend_from_slice(b"}]");
+        }
+        out.push(b'}');
+        self.close();
+        self.chunks.into()
+    }
+}
+
+fn write_basic(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
+    out.extend_from_slice(b"{\"id\": ");
+    write_raw(out, image.id);
+    out.extend_from_slice(b", \"name\": ");
+    write_raw(out, image.name);
+    write_image_links(out, image, links);
+    out.push(b'}');
+}
+
+fn write_full(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
+    out.extend_from_slice(b"{\"id\": ");
+    write_raw(out, image.id);
+    out.extend_from_slice(b", \"name\": ");
+    write_raw(out, image.name);
+    out.extend_from_slice(b", \"minRam\": ");
+    out.extend_from_slice(number(image.min_ram).as_bytes());
+    out.extend_from_slice(b", \"minDisk\": ");
+    out.extend_from_slice(number(image.min_disk).as_bytes());
+    out.extend_from_slice(b", \"metadata\": ");
+    write_metadata(out, image);
+    out.extend_from_slice(b", \"created\": ");
+    write_date(out, image.created_at);
+    out.extend_from_slice(b", \"updated\": ");
+    write_date(out, image.updated_at);
+    let (status, progress) = status(image.status);
+    out.extend_from_slice(b", \"status\": \"");
+    out.extend_from_slice(status.as_bytes());
+    out.extend_from_slice(b"\", \"progress\": ");
+    out.extend_from_slice(progress.as_bytes());
+    out.extend_from_slice(b", \"OS-EXT-IMG-SIZE:size\": ");
+    match image.size {
+        Some(size) if !is_null(size) => out.extend_from_slice(size.get().as_bytes()),
+        Some(_) | None => out.push(b'0'),
+    }
+    write_image_links(out, image, links);
+    write_server(out, image, links);
+    write_disk_config(out, image);
+    out.push(b'}');
+}
+
+/// Status and progress as Nova names them.
+fn status(raw: Option<&RawValue>) -> (&'static str, &'static str) {
+    match raw.and_then(text).as_deref() {
+        Some("active") => ("ACTIVE", "100"),
+        Some("queued") => ("SAVING", "25"),
+        Some("saving") => ("SAVING", "50"),
+        Some("deleted" | "pending_delete") => ("DELETED", "0"),
+        Some("killed") => ("ERROR", "0"),
+        Some(_) | None => ("UNKNOWN", "0"),
+    }
+}
+
+/// An integer as Nova's `int(value or 0)` has it; 0 for what is no number.
+fn number(raw: Option<&RawValue>) -> Cow<'_, str> {
+    let Some(text) = raw.map(python_str) else {
+        return Cow::Borrowed("0");
+    };
+    let text = text.trim();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let whole = digits.split_once('.').map_or(digits, |(whole, _)| whole);
+    let is_integer = !whole.is_empty() && whole.bytes().all(|b| b.is_ascii_digit());
+    if !is_integer || digits.contains(['e', 'E']) {
+        return Cow::Borrowed("0");
+    }
+    let whole = whole.trim_start_matches('0');
+    match (whole.is_empty(), text.starts_with('-')) {
+        (true, _) => Cow::Borrowed("0"),
+        (false, true) => Cow::Owned(format!("-{whole}")),
+        (false, false) => Cow::Owned(whole.to_owned()),
+    }
+}
+
+fn write_metadata(out: &mut Vec<u8>, image: &Image<'_>) {
+    out.push(b'{');
+    for (index, (key, value)) in image.properties.iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        write_property(out, key, value);
+    }
+    out.push(b'}');
+}
+
+fn write_property(out: &mut Vec<u8>, key: &str, value: &RawValue) {
+    write_string(out, key);
+    out.extend_from_slice(b": ");
+    if JSON_PROPERTIES.contains(&key)
+        && let Some(inner) = text(value)
+        && let Ok(json) = serde_json::from_str::<&RawValue>(&inner)
+    {
+        out.extend_from_slice(json.get().as_bytes());
+    } else {
+        out.extend_from_slice(value.get().as_bytes());
+    }
+}
+
+/// Dates as `YYYY-MM-DDThh:mm:ssZ`; one that is no date is shown as it is.
+fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
+    let Some(raw) = raw else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    let text = text(raw);
+    match text.as_deref().filter(|text| !is_final(text)).and_then(utc) {
+        Some(date) => {
+            let shown = date.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+            write_string(out, &shown);
+        }
+        None => out.extend_from_slice(raw.get().as_bytes()),
+    }
+}
+
+/// Whether a date, if it is one, has the form it is shown in already, as Glance's own have.
+fn is_final(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00Z";
+    text.len() == FORM.len()
+        && text.bytes().zip(FORM).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            _ => byte == *form,
+        })
+}
+
+/// A date of Glance's.
+pub(super) fn utc(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|date| date.to_utc())
+        .ok()
+        .or_else(|| {
+            // Without an offset Nova takes it for UTC.
+            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
+                .map(|naive| naive.and_utc())
+                .ok()
+        })
+}
+
+fn write_image_links(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
+    let id = image
+        .id
+        .filter(|raw| !is_null(raw))
+        .map(python_str)
+        .unwrap_or_default();
+    let path = format!("images/{id}");
+    out.extend_from_slice(b", \"links\": [{\"rel\": \"self\", \"href\": ");
+    write_string(out, &links.own(&path));
+    out.extend_from_slice(b"}, {\"rel\": \"bookmark\", \"href\": ");
+    write_string(out, &links.bookmark(&path));
+    out.extend_from_slice(
+        b"}, {\"rel\": \"alternate\", \"type\": \"application/vnd.openstack.image\", \"href\": ",
+    );
+    write_string(out, &links.alternate(&path));
+    out.extend_from_slice(b"}]");
+}
+
+/// A snapshot names the server it was taken from.
+fn write_server(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
+    let Some(server) = image.property("instance_uuid").filter(|raw| !is_null(raw)) else {
+        return;
+    };
+    let path = format!("servers/{}", python_str(server));
+    out.extend_from_slice(b", \"server\": {\"id\": ");
+    out.extend_from_slice(server.get().as_bytes());
+    out.extend_from_slice(b", \"links\": [{\"rel\": \"self\", \"href\": ");
+    write_string(out, &links.own(&path));
+    out.extend_from_slice(b"}, {\"rel\": \"bookmark\", \"href\": ");
+    write_string(out, &links.bookmark(&path));
+    out.extend_from_slice(b"}]}");
+}
+
+fn write_disk_config(out: &mut Vec<u8>, image: &Image<'_>) {
+    let Some(config) = image
+        .property("auto_disk_config")
+        .filter(|raw| !is_null(raw))
+    else {
+        return;
+    };
+    let word = python_str(config).trim().to_lowercase();
+    let auto = matches!(word.as_str(), "1" | "t" | "true" | "on" | "y" | "yes");
+    out.extend_from_slice(b", \"OS-DCF:diskConfig\": ");
+    out.extend_from_slice(if auto { b"\"AUTO\"" } else { b"\"MANUAL\"" });
+}
+
+fn write_raw(out: &mut Vec<u8>, raw: Option<&RawValue>) {
+    out.extend_from_slice(raw.map_or("null", RawValue::get).as_bytes());
+}
+
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    // Writing JSON text into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+mod tests;
