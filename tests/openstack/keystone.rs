@@ -1,4 +1,4 @@
-//! Token validation by a real TokenValidator.
+//! Token validation by a real Keystone.
 //!
 //! Every test makes a user of its own, so that none sees another's tokens, and removes it again.
 
@@ -23,7 +23,7 @@ struct Stack {
     image: String,
     password: String,
     http: upstream::InstrumentedClient,
-    /// Other tests take TokenValidator away for a while.
+    /// Other tests take Keystone away for a while.
     _alone: File,
 }
 
@@ -42,9 +42,9 @@ impl Stack {
         }
     }
 
-    /// One call to TokenValidator's API; the answer's token, if any, and its JSON, or null.
+    /// One call to Keystone's API; the answer's token, if any, and its JSON, or null.
     ///
-    /// TokenValidator writes to sqlite here and answers 409 or 500 when two writers meet, so what a test
+    /// Keystone writes to sqlite here and answers 409 or 500 when two writers meet, so what a test
     /// needs before it starts is asked for again, with another body: a name can be used up.
     async fn call(
         &self,
@@ -98,7 +98,7 @@ impl Stack {
             .await
     }
 
-    /// A validator for this TokenValidator.
+    /// A validator for this Keystone.
     fn keystone(&self, settings: Value, catalogs: Catalogs) -> TokenValidator {
         let mut settings: config::Keystone = serde_json::from_value(settings).unwrap();
         settings.auth_url = Some(settings.auth_url.unwrap_or(self.identity.parse().unwrap()));
@@ -344,7 +344,7 @@ async fn a_revoked_token_is_refused_once_keystone_says_so() {
         .call(&secret, Method::DELETE, "/auth/tokens", nothing)
         .await;
     assert!(keystone.validate(&secret).await.is_ok());
-    // Each of TokenValidator's processes has a cache of its own here, so some know it later than others.
+    // Each of Keystone's processes has a cache of its own here, so some know it later than others.
     let mut outcome = keystone.validate(&secret).await;
     for _ in 0..200 {
         if outcome.is_err() {
