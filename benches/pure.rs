@@ -16,7 +16,7 @@ use std::iter;
 
 const ID: &str = "5b7d2a52-1c36-4c4e-9d3a-0f6a5a1f3c11";
 const IMAGES: usize = 1000;
-const MAX: Version = Microversion::new(2, 104);
+const MAX: Microversion = Microversion::new(2, 104);
 
 /// An image as Glance shows it.
 fn image(number: usize) -> String {
