@@ -1,0 +1,5 @@
+//! Parts that know nothing of this gateway.
+
+pub mod endpoint_url;
+pub mod recent_outcomes;
+pub mod single_flight;
