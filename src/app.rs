@@ -1,6 +1,6 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::{Admin, Readiness, Target};
+use crate::admin::Admin;
 use crate::apis::nova::ImageService;
 use crate::apis::nova::write_locks::WriteLocks;
 use crate::banner;
@@ -12,6 +12,7 @@ use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
+use crate::readiness::{Probes, Readiness};
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
@@ -24,6 +25,7 @@ use crate::upstream::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
+use url::Url;
 
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
@@ -52,7 +54,7 @@ pub struct App {
     upstream: runtime::RuntimeGuard,
     /// The Glance inside this process, where the settings want one.
     embedded: Option<EmbeddedGlance>,
-    /// The operator's port, where the settings want one.
+    /// The admin listener, where the settings want one.
     admin: Option<Admin>,
     readiness: Arc<Readiness>,
     banner: Option<String>,
@@ -84,13 +86,21 @@ impl App {
                 .map(Endpoint::new)
                 .collect(),
         };
-        let targets = targets(settings, &mode, embedded.as_ref());
-        for target in &targets {
-            metrics.upstream.register_endpoint(target.url());
+        let validator = match &mode {
+            AuthBackend::Keystone(keystone) => Some(keystone.clone()),
+            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        };
+        let glance_urls = glance_urls(settings, embedded.as_ref());
+        let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
+        for url in keystone_url.into_iter().chain(&glance_urls) {
+            metrics.upstream.register_endpoint(url);
         }
-        let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
+        let upstream_spawner = spawner.clone();
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
+        let glance_outcomes = Arc::clone(front.service.glance.recent_outcomes());
+        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
+        let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
         show_requests(&mut metrics, &front.concurrency_limit);
         show_calls(&mut metrics, front.service.glance.counters());
         let answers = Arc::clone(&front.service.answers);
@@ -100,7 +110,7 @@ impl App {
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
         if let Some(admin) = &admin {
-            tracing::info!(address = %admin.address(), "the operator's port is open");
+            tracing::info!(address = %admin.address(), "the admin listener is open");
         }
         let open = settings.auth.mode == Some(AuthMode::None);
         let banner = embedded.as_ref().filter(|_| open).map(|glance| {
@@ -123,7 +133,7 @@ impl App {
         self.server.address()
     }
 
-    /// The address of the operator's port, where there is one.
+    /// The address of the admin listener, where there is one.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
@@ -204,21 +214,12 @@ fn rules(glance: &config::Glance) -> UpstreamPolicy {
     }
 }
 
-/// Who has to be there for requests to be answered.
-fn targets(
-    settings: &Settings,
-    mode: &AuthBackend,
-    embedded: Option<&EmbeddedGlance>,
-) -> Vec<Target> {
-    let keystone = match mode {
-        AuthBackend::Keystone(_) => settings.keystone.auth_url.as_ref(),
-        AuthBackend::Passthrough(_) | AuthBackend::None => None,
-    };
-    let keystone = keystone.map(|url| Target::new("keystone", url));
-    let embedded = embedded.map(EmbeddedGlance::endpoint);
-    let glances = embedded.into_iter().chain(&settings.glance.endpoints);
-    let glances = glances.map(|url| Target::new("glance", url));
-    keystone.into_iter().chain(glances).collect()
+/// Where Glance is, unless tokens' catalogs say.
+fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Url> {
+    match embedded {
+        Some(glance) => vec![glance.endpoint().clone()],
+        None => settings.glance.endpoints.clone(),
+    }
 }
 
 /// Adds to the metrics what is counted elsewhere.

@@ -8,7 +8,7 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner, embedded ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! app, cli ▸ admin, banner, embedded ▸ readiness ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod embedded;
 pub mod glance;
 pub mod http;
 pub mod keystone;
+pub mod readiness;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
@@ -39,6 +40,7 @@ mod direction {
         &["main"],
         &["app", "cli"],
         &["admin", "banner", "embedded"],
+        &["readiness"],
         &["server"],
         &["http"],
         &["apis"],

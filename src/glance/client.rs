@@ -2,12 +2,14 @@
 
 use super::endpoint_pools::EndpointPools;
 use super::error::GlanceError;
+use super::misdirected;
 use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery, path_segment};
 use crate::telemetry::upstream_time::UpstreamTime;
 use crate::upstream::{
     self, CallOptions, Idempotency, Response, TransportError, UpstreamCounters, UpstreamPolicy,
 };
+use crate::util::recent_outcomes::RecentOutcomes;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use std::sync::Arc;
@@ -57,6 +59,7 @@ pub struct GlanceClient {
     client: upstream::InstrumentedClient,
     pub(super) call: CallLimits,
     services: Arc<EndpointPools>,
+    recent_outcomes: Arc<RecentOutcomes>,
 }
 
 impl GlanceClient {
@@ -74,7 +77,14 @@ impl GlanceClient {
             client,
             call,
             services,
+            recent_outcomes: Arc::default(),
         }
+    }
+
+    /// Whether Glance answered the last calls, for readiness.
+    #[must_use]
+    pub fn recent_outcomes(&self) -> &Arc<RecentOutcomes> {
+        &self.recent_outcomes
     }
 
     /// What happened on the way to Glance so far.
@@ -180,6 +190,9 @@ impl GlanceClient {
             .calls
             .call(&self.client, request, repeat, limits)
             .await?;
+        if let Some(outcome) = misdirected::assess(path, &answer) {
+            self.recent_outcomes.record(outcome);
+        }
         check_encoding(&answer)?;
         Ok(answer)
     }

@@ -3,6 +3,7 @@
 pub mod client;
 mod endpoint_pools;
 mod error;
+mod misdirected;
 mod model;
 mod pagination;
 pub mod patch;
@@ -10,6 +11,7 @@ mod query;
 
 pub use client::{CallContext, CallLimits, GlanceClient};
 pub use error::GlanceError;
+pub use misdirected::is_compute_api;
 pub use model::{BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, python_str, text};
 pub use pagination::PageStream;
 pub use patch::{PatchOp, Properties};
