@@ -16,6 +16,8 @@ use crate::util::recent_outcomes::RecentOutcomes;
 const VERSIONS: &str = "glance.versions";
 const RECENT: &str = "glance.recent";
 
+/// How media types of the Compute API begin.
+const COMPUTE_MEDIA_TYPE: &str = "application/vnd.openstack.compute";
 /// Version documents are a few KiB.
 const MAX_BODY: usize = 1 << 20;
 
@@ -63,7 +65,7 @@ fn objection(response: &Response) -> Option<(String, &'static str)> {
     let status = response.status;
     let mend = "mend glance.endpoints, or the endpoint in Keystone's catalog: Glance's URL, with or \
                 without /v2";
-    if is_compute_api(&response.headers) {
+    if is_compute_api(&response.headers) || names_compute(&response.body) {
         let detail = "a Compute API answers there, perhaps this gateway itself, and not Glance";
         return Some((detail.to_owned(), mend));
     }
@@ -80,6 +82,13 @@ fn objection(response: &Response) -> Option<(String, &'static str)> {
         status.as_u16()
     );
     Some((detail, mend))
+}
+
+/// The Compute API's choice of versions, which it gives at a path it does not know, names its media
+/// type.
+fn names_compute(body: &[u8]) -> bool {
+    let name = COMPUTE_MEDIA_TYPE.as_bytes();
+    body.windows(name.len()).any(|window| window == name)
 }
 
 /// Glance's versions have an id, a status and links; those of Nova and Cinder have microversions

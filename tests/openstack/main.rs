@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;
