@@ -55,7 +55,7 @@ async fn versions(client: &InstrumentedClient, endpoint: &Url, deadline: Instant
         },
         Err(error) => {
             let advice = "look at Glance, or mend glance.endpoints";
-            Probe::fail(VERSIONS, target, error, advice)
+            Probe::fail(VERSIONS, target, error.to_string(), advice)
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn probe(
                     "look at Keystone, or mend keystone.auth_url"
                 }
             };
-            probes.push(Probe::fail(IDENTITY, target, error, advice));
+            probes.push(Probe::fail(IDENTITY, target, error.to_string(), advice));
         }
     }
     probes.push(recent(keystone));
@@ -57,7 +57,7 @@ async fn credentials(keystone: &TokenValidator, deadline: Instant) -> (Probe, bo
             (Probe::ok(CREDENTIALS, None, detail), true)
         }
         Err(error) => (
-            Probe::fail(CREDENTIALS, None, &error, advice_for(&error)),
+            Probe::fail(CREDENTIALS, None, error.to_string(), advice_for(&error)),
             false,
         ),
     }
@@ -95,7 +95,7 @@ async fn catalog(keystone: &TokenValidator, deadline: Instant) -> (Probe, Option
                 }
                 NoOwnEndpoint::Keystone(_) => "look at Keystone",
             };
-            (Probe::fail(CATALOG, None, error, advice), None)
+            (Probe::fail(CATALOG, None, error.to_string(), advice), None)
         }
     }
 }

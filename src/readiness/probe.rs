@@ -45,14 +45,14 @@ impl Probe {
     pub(super) fn fail(
         name: &'static str,
         target: Option<String>,
-        detail: impl ToString,
+        detail: impl Into<String>,
         advice: &'static str,
     ) -> Self {
         Self {
             name,
             target,
             outcome: ProbeOutcome::Fail,
-            detail: detail.to_string(),
+            detail: detail.into(),
             advice: Some(advice),
         }
     }

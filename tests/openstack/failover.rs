@@ -16,7 +16,7 @@ const LIST: &str = "/v2.1/images?limit=1";
 /// `HAProxy` notices within two checks.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A HAProxy process; it is killed when this is dropped.
+/// A `HAProxy` process; it is killed when this is dropped.
 struct HaProxy {
     child: Child,
     base: String,
