@@ -73,8 +73,8 @@ fn objection(response: &Response) -> Option<(String, &'static str)> {
         let detail = format!("it answered {}", status.as_u16());
         return Some((detail, "look at Glance"));
     }
-    let is_document = matches!(status, StatusCode::OK | StatusCode::MULTIPLE_CHOICES);
-    if is_document && describes_glance(&response.body) {
+    // At any other path Glance answers 300 with the same document.
+    if status == StatusCode::OK && describes_glance(&response.body) {
         return None;
     }
     let detail = format!(

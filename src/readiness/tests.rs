@@ -175,6 +175,16 @@ async fn a_wrong_prefix_of_glances_url_is_not_ready() {
         "/imgae/versions: it answered 404",
         "glance.endpoints",
     );
+    // Glance itself answers so at each path that it does not know.
+    let choices = json!({"versions": [{"id": "v2.16", "status": "CURRENT", "links": []}]});
+    let choices = ResponseTemplate::new(300).set_body_json(choices);
+    serve(&server, "/imgae/versions", choices).await;
+    let report = with(&server, "", "/imgae").await;
+    assert_not_ready(
+        &report,
+        "/imgae/versions: it answered 300",
+        "glance.endpoints",
+    );
 }
 
 #[tokio::test]

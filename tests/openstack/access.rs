@@ -316,9 +316,9 @@ fn an_expired_token_goes_on_with_a_service_token_as_far_as_glance() {
     let _alone = stack.alone();
     let guest = Guest::in_project(stack, "demo", "member");
     let service = Guest::in_project(stack, "demo", "service").token();
-    let end = Utc::now() + TimeDelta::seconds(3);
-    let (token, _) = guest.token_until(end);
     let gateway = Gateway::start(stack, &[]);
+    let end = Utc::now() + TimeDelta::seconds(20);
+    let (token, _) = guest.token_until(end);
     let with = |service: &[&str]| {
         let services = service.iter().map(|value| ("X-Service-Token", *value));
         let headers: Vec<_> = [("X-Auth-Token", token.as_str())]
