@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use url::Url;
 
-/// Unreserved characters stay; everything else is encoded, so that a segment stays a segment and a
-/// value stays a value.
+/// All but the unreserved characters: a path segment stays one segment, and a value one value.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'-')
     .remove(b'~');
 
-/// Where a Glance is: scheme, host and path, without a version and without a trailing slash.
+/// The base URL of a Glance: scheme, host and path, without a version and without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// Takes the URL an operator or a catalog gives, with or without `/v2`.
+    /// Takes the URL from the settings or a catalog, with or without a version such as `/v2` or `/v2.9`.
     #[must_use]
     pub fn new(url: &Url) -> Self {
         let base = url.as_str().trim_end_matches('/');
-        let unversioned = ["/v2", "/v2.0", "/v1"]
-            .iter()
-            .find_map(|v| base.strip_suffix(v));
-        Self(unversioned.unwrap_or(base).trim_end_matches('/').to_owned())
+        let unversioned = match base.rsplit_once('/') {
+            Some((before, last)) if is_version(last) => before,
+            Some(_) | None => base,
+        };
+        Self(unversioned.trim_end_matches('/').to_owned())
     }
 
     /// The URL, without a trailing slash.
@@ -44,6 +44,16 @@ impl Endpoint {
     }
 }
 
+/// `v2`, `v2.9`, …
+fn is_version(segment: &str) -> bool {
+    let number = segment.strip_prefix('v');
+    number.is_some_and(|number| {
+        let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        is_number(major) && is_number(minor)
+    })
+}
+
 /// Encodes `id` as one path segment, or says that no path can carry it.
 ///
 /// URL parsers resolve `.` and `..` even when they are percent-encoded, so those never become part
@@ -56,12 +66,12 @@ pub fn path_segment(id: &str) -> Option<String> {
     }
 }
 
-/// Which images a list is to hold, in Glance's terms.
+/// The filters and bounds of a list, in Glance's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageQuery {
     /// Glance's filter names (base properties and additional ones) and their values.
     pub filters: BTreeMap<String, String>,
-    /// At most so many images; all when `None`.
+    /// Most images; `None` for all.
     pub limit: Option<u64>,
     /// Start after this image.
     pub marker: Option<String>,
@@ -102,6 +112,13 @@ mod tests {
     #[case("http://g:9292/v2/", "http://g:9292")]
     #[case("https://cloud/image/v2", "https://cloud/image")]
     #[case("https://cloud/image//", "https://cloud/image")]
+    #[case("http://g:9292/v2.9", "http://g:9292")]
+    #[case("http://g/v1/", "http://g")]
+    #[case("http://g/image/v2.0//", "http://g/image")]
+    #[case("http://g/v2x", "http://g/v2x")]
+    #[case("http://g/v2.", "http://g/v2.")]
+    #[case("http://g/v", "http://g/v")]
+    #[case("http://v2", "http://v2")]
     fn an_endpoint_has_no_version_and_no_trailing_slash(#[case] url: &str, #[case] base: &str) {
         assert_eq!(Endpoint::new(&url.parse().unwrap()).as_str(), base);
     }

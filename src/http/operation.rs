@@ -151,6 +151,7 @@ impl AppState {
                 endpoint: target.endpoint.into_owned(),
                 token: auth_context.token_header(),
                 request_id: context.ids.upstream(),
+                fairness_key: auth_context.fairness_key(),
                 deadline: context.timing.deadline,
                 spent: context.log_fields.spent().clone(),
             },

@@ -11,7 +11,7 @@ use super::catalog::EndpointFilter;
 use super::error::{Error, InvalidResponse, Unavailable};
 use super::token::Token;
 use super::token_response;
-use crate::upstream::{self, ExchangeLimits, Response, TransportError, exchange};
+use crate::upstream::{self, ExchangeLimits, Response, TransportError};
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 pub(super) const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
@@ -112,9 +112,9 @@ impl KeystoneClient {
             max_body: MAX_BODY,
         };
         let again = request.try_clone();
-        match (exchange(&self.http, request, limits).await, again) {
+        match (self.http.send(request, limits).await, again) {
             (Err(TransportError::Interrupted(_)), Some(again)) => {
-                exchange(&self.http, again, limits).await
+                self.http.send(again, limits).await
             }
             (outcome, _) => outcome,
         }
