@@ -8,6 +8,9 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How long the idle connections of an endpoint are not used after one of them broke.
+const REUSE_PAUSE: Duration = Duration::from_mins(1);
+
 /// When an endpoint is ejected, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct OutlierDetection {
@@ -64,6 +67,8 @@ struct EndpointState {
     failures: u32,
     last_failure: Option<Instant>,
     ejected: Option<Ejected>,
+    /// When an idle connection last broke on use.
+    reuse_failed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -154,6 +159,21 @@ impl EndpointPool {
                 (2 * times + health, endpoint.in_flight, failed, distance)
             })
             .map(|(index, _)| index)
+    }
+
+    /// Whether calls to an endpoint may use idle connections. A server that closes its connections without
+    /// announcing it breaks them, and nothing is gained from keeping them.
+    pub fn may_reuse_connections(&self, index: usize, now: Instant) -> bool {
+        let endpoint = self.endpoints.get(index);
+        let failed = endpoint.and_then(|endpoint| endpoint.reuse_failed);
+        failed.is_none_or(|failed| now.saturating_duration_since(failed) >= REUSE_PAUSE)
+    }
+
+    /// A call broke that may have used an idle connection.
+    pub fn reuse_failed(&mut self, index: usize, now: Instant) {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.reuse_failed = Some(now);
+        }
     }
 
     /// Reports the result of a call to the selected endpoint.

@@ -133,22 +133,19 @@ impl LoadBalancer {
     fn begin(&self, tried: &[usize], options: CallOptions) -> Result<Attempt<'_>, TransportError> {
         let read = options.idempotency == Idempotency::Safe;
         let preferred = options.preferred_endpoint;
-        let selection = self
-            .pool
-            .lock()
-            .select(Instant::now(), tried, read, preferred);
-        let selection =
-            selection.ok_or_else(|| TransportError::Connect("no endpoint".to_owned()))?;
+        let (mut pool, now) = (self.pool.lock(), Instant::now());
+        let selection = pool
+            .select(now, tried, read, preferred)
+            .ok_or_else(|| TransportError::Connect("no endpoint".to_owned()))?;
+        let connection = if read && pool.may_reuse_connections(selection.index, now) {
+            Connection::Pooled
+        } else {
+            Connection::New
+        };
         Ok(Attempt {
             balancer: self,
             selection,
-            // An idle connection may have been what broke the attempt before, and more of its kind may be
-            // in the pool.
-            connection: if tried.is_empty() {
-                Connection::Pooled
-            } else {
-                Connection::New
-            },
+            connection,
             call_result: CallResult::Neutral,
         })
     }
@@ -237,7 +234,15 @@ impl Attempt<'_> {
             max_body: options.max_body,
         };
         let result = client.send_on(self.connection, request, limits).await;
-        self.call_result = retry::call_result(&result, started.elapsed(), timeout);
+        self.call_result = match (&result, self.connection) {
+            // Perhaps the server had closed an idle connection. The next call tells, on a new one.
+            (Err(TransportError::Interrupted(_)), Connection::Pooled) => {
+                let mut pool = self.balancer.pool.lock();
+                pool.reuse_failed(self.selection.index, Instant::now());
+                CallResult::Neutral
+            }
+            _ => retry::call_result(&result, started.elapsed(), timeout),
+        };
         result
     }
 }
