@@ -6,6 +6,7 @@ use super::key::CacheQuery;
 use super::single_flight::{Role, SingleFlight};
 use super::store::Store;
 use crate::config;
+use crate::glance::ImageId;
 use crate::telemetry::metrics::{CacheMetrics, CacheOutcome};
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use bytes::Bytes;
@@ -199,7 +200,7 @@ impl<E: CacheableError> ResponseCache<E> {
 
     /// Begins a write to the image with this id.
     #[must_use]
-    pub fn write(&self, id: &str) -> WriteGuard<'_> {
+    pub fn write(&self, id: &ImageId) -> WriteGuard<'_> {
         self.generations.write(id)
     }
 
