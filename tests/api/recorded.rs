@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 
-use nova_image_proxy::config::embedded::Embedded;
-use nova_image_proxy::embedded::{EmbeddedGlance, Identity};
+use embedded_glance::{EmbeddedGlance, Identity, Settings};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -50,9 +49,9 @@ struct Place {
 
 impl Place {
     async fn new(cache: &[(&str, &str)]) -> Self {
-        let mut glance = EmbeddedGlance::builder(Embedded {
-            database: None,
+        let mut glance = EmbeddedGlance::builder(Settings {
             sample_images: false,
+            ..Settings::default()
         });
         let mut known = HashMap::from([(token("unscoped"), unscoped("demo"))]);
         for (user, project) in USERS {

@@ -200,7 +200,7 @@ impl ApiError {
             Self::MalformedVersion(text) => Fault::new(
                 StatusCode::BAD_REQUEST,
                 format!(
-                    "API Microversion String {text} is of invalid format. Must be of format \
+                    "API Version String {text} is of invalid format. Must be of format \
                      MajorNum.MinorNum."
                 ),
             ),
