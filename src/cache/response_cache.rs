@@ -5,6 +5,7 @@ use super::isolation::IsolationScope;
 use super::key::{CacheKey, CacheQuery};
 use super::store::Store;
 use crate::config;
+use crate::glance::ImageId;
 use crate::telemetry::metrics::{CacheMetrics, CacheOutcome};
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use crate::util::single_flight::{Role, SingleFlight};
@@ -198,7 +199,7 @@ impl<E: CacheableError> ResponseCache<E> {
 
     /// Begins a write to the image with this id.
     #[must_use]
-    pub fn write(&self, id: &str) -> WriteGuard<'_> {
+    pub fn write(&self, id: &ImageId) -> WriteGuard<'_> {
         self.generations.write(id)
     }
 
