@@ -1,4 +1,5 @@
-//! How Python writes a value, which Nova's validation messages quote.
+//! Python's rules for texts and values: `repr()` and `str()`, which Nova's validation messages quote,
+//! and `strip()`.
 
 use super::json::Json;
 use std::fmt::Write;
@@ -82,6 +83,12 @@ pub fn str(value: &Json) -> String {
     }
 }
 
+/// `str.strip()`. Python counts U+001C to U+001F as white space too, Rust does not.
+#[must_use]
+pub fn strip(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +115,17 @@ mod tests {
         );
         assert_eq!(str(&parse("\"x\"")), "x");
         assert_eq!(str(&parse("null")), "None");
+    }
+
+    #[rstest]
+    #[case("\u{1c}name\u{1f}", "name")]
+    #[case(
+        " \t\n\u{b}\u{c}\r\u{1d}\u{1e}\u{85}\u{a0}\u{2003}\u{3000}a b\u{2028}",
+        "a b"
+    )]
+    #[case("\u{1b}a\u{200b}\u{feff}", "\u{1b}a\u{200b}\u{feff}")]
+    #[case("\u{1c} ", "")]
+    fn strip_takes_what_python_counts_as_white_space(#[case] text: &str, #[case] stripped: &str) {
+        assert_eq!(strip(text), stripped);
     }
 }
