@@ -1,8 +1,9 @@
-//! How Python writes a value, which Nova's validation messages quote.
+//! Python's rules for texts and values: `repr()` and `str()`, which Nova's validation messages quote,
+//! and `strip()`.
 
 use super::json::Json;
 
-pub use python_compat::repr as repr_str;
+pub use python_compat::{repr as repr_str, strip};
 
 /// `repr()` of a value.
 #[must_use]
