@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nova_image_proxy::config::embedded::Embedded;
-use nova_image_proxy::embedded::{EmbeddedGlance, Identity};
+use embedded_glance::{EmbeddedGlance, Identity, Settings};
 use nova_image_proxy::util::python_json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -52,9 +51,9 @@ struct Place {
 
 impl Place {
     async fn new(cache: &[(&str, &str)]) -> Self {
-        let mut glance = EmbeddedGlance::builder(Embedded {
-            database: None,
+        let mut glance = EmbeddedGlance::builder(Settings {
             sample_images: false,
+            ..Settings::default()
         });
         let mut known = HashMap::from([(token("unscoped"), unscoped("demo"))]);
         for (user, project) in USERS {

@@ -2,16 +2,16 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::embedded::error::Fault;
-use crate::embedded::model::{Image, Properties, Status, Visibility};
+use crate::error::Fault;
+use crate::model::{Image, Properties, Status, Visibility};
 
 /// The columns that [`from_row`] reads, in its order.
-pub(in crate::embedded) const COLUMNS: &str = "images.id, images.name, disk_format, container_format, size, virtual_size, status, \
+pub(crate) const COLUMNS: &str = "images.id, images.name, disk_format, container_format, size, virtual_size, status, \
      visibility, checksum, os_hash_value, min_disk, min_ram, owner, protected, os_hidden, \
      created_at, updated_at";
 
 /// The image of that id, whoever may see it.
-pub(in crate::embedded) fn find(connection: &Connection, id: &str) -> Result<Option<Image>, Fault> {
+pub(crate) fn find(connection: &Connection, id: &str) -> Result<Option<Image>, Fault> {
     let sql = format!("SELECT {COLUMNS} FROM images WHERE id = ?1");
     let image = connection
         .prepare_cached(&sql)?
@@ -25,7 +25,7 @@ pub(in crate::embedded) fn find(connection: &Connection, id: &str) -> Result<Opt
 }
 
 /// A name that this release does not know cannot be in the table, but for one written by hand.
-pub(in crate::embedded) fn from_row(row: &Row<'_>) -> rusqlite::Result<Image> {
+pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Image> {
     let status: String = row.get(6)?;
     let visibility: String = row.get(7)?;
     Ok(Image {
@@ -52,10 +52,7 @@ pub(in crate::embedded) fn from_row(row: &Row<'_>) -> rusqlite::Result<Image> {
 }
 
 /// Adds the properties and tags of a page's images, in two queries for all of them.
-pub(in crate::embedded) fn add_details(
-    connection: &Connection,
-    images: &mut [Image],
-) -> Result<(), Fault> {
+pub(crate) fn add_details(connection: &Connection, images: &mut [Image]) -> Result<(), Fault> {
     let places: std::collections::HashMap<String, usize> = images
         .iter()
         .enumerate()
@@ -89,7 +86,7 @@ pub(in crate::embedded) fn add_details(
 }
 
 /// Whether an image has or had this id.
-pub(in crate::embedded) fn id_is_taken(connection: &Connection, id: &str) -> Result<bool, Fault> {
+pub(crate) fn id_is_taken(connection: &Connection, id: &str) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM images WHERE id = ?1) \
              OR EXISTS (SELECT 1 FROM deleted_images WHERE id = ?1)",
@@ -98,7 +95,7 @@ pub(in crate::embedded) fn id_is_taken(connection: &Connection, id: &str) -> Res
 }
 
 /// Adds a new image with its properties and tags.
-pub(in crate::embedded) fn insert(connection: &Connection, image: &Image) -> Result<(), Fault> {
+pub(crate) fn insert(connection: &Connection, image: &Image) -> Result<(), Fault> {
     connection
         .prepare_cached(
             "INSERT INTO images (id, name, disk_format, container_format, size, virtual_size, \
@@ -144,7 +141,7 @@ fn insert_details(connection: &Connection, image: &Image) -> Result<(), Fault> {
 }
 
 /// Writes every attribute, property and tag of an image that exists.
-pub(in crate::embedded) fn update(connection: &Connection, image: &Image) -> Result<(), Fault> {
+pub(crate) fn update(connection: &Connection, image: &Image) -> Result<(), Fault> {
     connection
         .prepare_cached(
             "UPDATE images SET name = ?2, disk_format = ?3, container_format = ?4, size = ?5, \
@@ -178,7 +175,7 @@ pub(in crate::embedded) fn update(connection: &Connection, image: &Image) -> Res
 }
 
 /// Deletes an image with all that hangs on it; its id stays taken.
-pub(in crate::embedded) fn delete(connection: &Connection, id: &str) -> Result<(), Fault> {
+pub(crate) fn delete(connection: &Connection, id: &str) -> Result<(), Fault> {
     connection
         .prepare_cached("DELETE FROM images WHERE id = ?1")?
         .execute([id])?;
@@ -189,7 +186,7 @@ pub(in crate::embedded) fn delete(connection: &Connection, id: &str) -> Result<(
 }
 
 /// Whether there never was an image.
-pub(in crate::embedded) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM images) \
                AND NOT EXISTS (SELECT 1 FROM deleted_images)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)

@@ -1,5 +1,5 @@
-//! A Glance v2 on SQLite, for machines without a cloud. The gateway talks to it over loopback HTTP
-//! with the same client as to any Glance.
+//! A Glance v2 on SQLite, for machines without a cloud: development, demonstrations, test suites.
+//! It is not a production image service.
 //!
 //! A request goes `server` → `route` → a call in `images` → `store`, and back through `render` or
 //! `error`. What Glance's rules are stands in pure modules: `filters`, `patch`, `policy`, `schema`.
@@ -19,6 +19,7 @@ mod route;
 mod samples;
 mod schema;
 mod server;
+mod settings;
 mod sort;
 mod store;
 mod time;
@@ -32,9 +33,8 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use url::Url;
 
-use crate::config::embedded::Embedded;
-
-pub use identity::{DEFAULT_PROJECT, DEFAULT_USER, Identity, Judgement, NoIdentity};
+pub use identity::{Authentication, AuthenticationError, DEFAULT_PROJECT, DEFAULT_USER, Identity};
+pub use settings::Settings;
 pub use store::OpenError;
 
 /// SQLite takes one call at a time, so more workers would only wait for each other.
@@ -70,16 +70,16 @@ pub struct EmbeddedGlance {
 impl EmbeddedGlance {
     /// Starts one on a free port of 127.0.0.1, on a thread and runtime of its own. A caller without
     /// a token is a member of [`DEFAULT_PROJECT`]; no token is valid.
-    pub fn start(settings: &Embedded) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
         Self::builder(settings.clone()).start()
     }
 
     /// For one that tells callers apart.
     #[must_use]
-    pub fn builder(settings: Embedded) -> Builder {
+    pub fn builder(settings: Settings) -> Builder {
         Builder {
             settings,
-            identities: identity::Identities::default(),
+            authenticator: identity::Authenticator::default(),
         }
     }
 
@@ -123,23 +123,26 @@ impl Drop for EmbeddedGlance {
 
 /// What a Glance is started with.
 pub struct Builder {
-    settings: Embedded,
-    identities: identity::Identities,
+    settings: Settings,
+    authenticator: identity::Authenticator,
 }
 
 impl Builder {
-    /// Makes a token valid, whatever a judge says of it: for tests.
+    /// Makes a token valid without asking a validator: for tests.
     #[must_use]
     pub fn identity(mut self, token: impl Into<String>, identity: Identity) -> Self {
-        self.identities.add(token.into(), identity);
+        self.authenticator.add(token.into(), identity);
         self
     }
 
-    /// Has tokens judged by `judge`, as Glance has them judged by Keystone. A caller without one is
-    /// refused then.
+    /// Authenticates tokens with `validate`, as Glance does with Keystone. A caller without a token
+    /// is then refused.
     #[must_use]
-    pub fn judge(mut self, judge: impl Fn(&str) -> Judgement + Send + Sync + 'static) -> Self {
-        self.identities.ask(Box::new(judge));
+    pub fn authenticate_with(
+        mut self,
+        validate: impl Fn(&str) -> Authentication + Send + Sync + 'static,
+    ) -> Self {
+        self.authenticator.validate_with(Box::new(validate));
         self
     }
 
@@ -159,7 +162,7 @@ impl Builder {
         let endpoint = Url::parse(&base).map_err(|_| StartError::NotUp)?;
         let state = server::State {
             store: Arc::new(store),
-            identities: self.identities,
+            authenticator: self.authenticator,
             base,
         };
         let (sender, receiver) = mpsc::channel();

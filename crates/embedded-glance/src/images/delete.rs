@@ -3,16 +3,12 @@
 use rusqlite::Connection;
 
 use super::Answer;
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::{policy, store};
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::{policy, store};
 
 /// Deletes an image that is not protected.
-pub(in crate::embedded) fn call(
-    connection: &Connection,
-    caller: &Identity,
-    id: &str,
-) -> Result<Answer, Fault> {
+pub(crate) fn call(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
     let Some(image) = super::visible(connection, caller, id)? else {
         return Err(Fault::not_found(format!(
             "Failed to find image {id} to delete"

@@ -6,17 +6,17 @@ use rusqlite::Connection;
 use sha2::{Digest, Sha512};
 
 use super::Answer;
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::model::{Image, Status};
-use crate::embedded::{policy, store, time};
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::model::{Image, Status};
+use crate::{policy, store, time};
 
 /// The most bytes an image may have: Glance's default, 1 TiB.
 const SIZE_CAP: u64 = 1 << 40;
 
 /// What is measured of the data, in memory of a few hundred bytes.
 #[derive(Default)]
-pub(in crate::embedded) struct Meter {
+pub(crate) struct Meter {
     size: u64,
     md5: Md5,
     sha512: Sha512,
@@ -29,7 +29,7 @@ const HEAD: usize = 32;
 
 impl Meter {
     /// Takes the next piece of the data.
-    pub(in crate::embedded) fn take(&mut self, piece: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn take(&mut self, piece: &[u8]) -> Result<(), Fault> {
         self.size = self.size.saturating_add(piece.len() as u64);
         if self.size > SIZE_CAP {
             return Err(Fault::too_large(
@@ -68,11 +68,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Whether the caller may send data for this image now; asked before and after the data.
-pub(in crate::embedded) fn check(
-    connection: &Connection,
-    caller: &Identity,
-    id: &str,
-) -> Result<Image, Fault> {
+pub(crate) fn check(connection: &Connection, caller: &Identity, id: &str) -> Result<Image, Fault> {
     let image = super::look_up(connection, caller, id)?;
     policy::change(caller, &image, "upload_image")?;
     if image.status != Status::Queued {
@@ -102,7 +98,7 @@ pub(in crate::embedded) fn check(
 }
 
 /// The data has come whole: the image is active.
-pub(in crate::embedded) fn finish(
+pub(crate) fn finish(
     connection: &Connection,
     caller: &Identity,
     id: &str,
@@ -120,7 +116,7 @@ pub(in crate::embedded) fn finish(
 }
 
 /// Answers as Glance does when the store has lost the data: 204.
-pub(in crate::embedded) fn download(
+pub(crate) fn download(
     connection: &Connection,
     caller: &Identity,
     id: &str,

@@ -3,17 +3,13 @@
 use rusqlite::Connection;
 
 use super::Answer;
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::policy;
-use crate::embedded::render::ImageView;
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::policy;
+use crate::render::ImageView;
 
 /// One image.
-pub(in crate::embedded) fn call(
-    connection: &Connection,
-    caller: &Identity,
-    id: &str,
-) -> Result<Answer, Fault> {
+pub(crate) fn call(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
     let image = super::look_up(connection, caller, id)?;
     if !policy::may_get(caller, &image) {
         return Err(Fault::no_resource());

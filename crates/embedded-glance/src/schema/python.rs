@@ -1,15 +1,15 @@
 //! Values as Python writes them: Glance's messages about wrong values quote both the value and the
 //! rule in this form.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
+
+pub(super) use python_compat::repr as repr_text;
 
 /// The width at which a nested value is broken into lines.
 const WIDTH: usize = 72;
 
 /// A value on one line.
-pub(in crate::embedded) fn repr(value: &Value) -> String {
+pub(crate) fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),
@@ -27,36 +27,6 @@ pub(in crate::embedded) fn repr(value: &Value) -> String {
             format!("{{{}}}", members.join(", "))
         }
     }
-}
-
-/// Single quotes, unless the text holds those and no double ones.
-pub(super) fn repr_text(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut shown = String::with_capacity(text.len() + 2);
-    shown.push(quote);
-    for character in text.chars() {
-        match character {
-            '\\' => shown.push_str("\\\\"),
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            _ if character == quote => {
-                shown.push('\\');
-                shown.push(quote);
-            }
-            _ if character.is_control() => {
-                // Writing to a string cannot fail.
-                let _ = write!(shown, "\\x{:02x}", u32::from(character));
-            }
-            _ => shown.push(character),
-        }
-    }
-    shown.push(quote);
-    shown
 }
 
 /// A value in as many lines as its width asks for.

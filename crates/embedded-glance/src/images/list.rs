@@ -3,19 +3,19 @@
 use rusqlite::Connection;
 
 use super::{Answer, ID_LENGTH};
-use crate::embedded::error::Fault;
-use crate::embedded::filters::ListQuery;
-use crate::embedded::identity::Identity;
-use crate::embedded::model::Image;
-use crate::embedded::params::{self, Params};
-use crate::embedded::render::PageView;
-use crate::embedded::{policy, store};
+use crate::error::Fault;
+use crate::filters::ListQuery;
+use crate::identity::Identity;
+use crate::model::Image;
+use crate::params::{self, Params};
+use crate::render::PageView;
+use crate::{policy, store};
 
 /// More filters than this make a statement that SQLite refuses.
 const MAX_PARAMETERS: usize = 256;
 
 /// A page of images.
-pub(in crate::embedded) fn call(
+pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     query: &str,

@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::create::{integer, texts};
 use super::{Answer, limits, parse_body};
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::model::{Image, Status, Visibility};
-use crate::embedded::patch::{self, Change, Dialect, Operation};
-use crate::embedded::render::ImageView;
-use crate::embedded::{policy, store, time};
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::model::{Image, Status, Visibility};
+use crate::patch::{self, Change, Dialect, Operation};
+use crate::render::ImageView;
+use crate::{policy, store, time};
 
 /// The attributes that a patch may set. They always have a value, so they cannot be removed.
 const SETTABLE: [&str; 10] = [
@@ -27,7 +27,7 @@ const SETTABLE: [&str; 10] = [
 ];
 
 /// Applies a JSON Patch document.
-pub(in crate::embedded) fn call(
+pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     id: &str,

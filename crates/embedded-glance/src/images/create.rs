@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Answer, limits, parse_body};
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::model::{Image, Visibility};
-use crate::embedded::patch::{RESERVED, RESERVED_NAMESPACE};
-use crate::embedded::render::ImageView;
-use crate::embedded::{policy, schema, store, time};
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::model::{Image, Visibility};
+use crate::patch::{RESERVED, RESERVED_NAMESPACE};
+use crate::render::ImageView;
+use crate::{policy, schema, store, time};
 
 /// The longest name of a property.
 const PROPERTY_NAME: usize = 255;
@@ -27,7 +27,7 @@ const READ_ONLY: [&str; 6] = [
 ];
 
 /// A new image, queued for its data.
-pub(in crate::embedded) fn call(
+pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     body: &[u8],

@@ -4,13 +4,13 @@ use rusqlite::Connection;
 use serde_json::{Map, json};
 
 use super::{Answer, limits};
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::model::Image;
-use crate::embedded::{policy, schema, store, time};
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::model::Image;
+use crate::{policy, schema, store, time};
 
 /// Adds a tag.
-pub(in crate::embedded) fn add(
+pub(crate) fn add(
     connection: &Connection,
     caller: &Identity,
     id: &str,
@@ -32,7 +32,7 @@ pub(in crate::embedded) fn add(
 }
 
 /// Takes a tag away.
-pub(in crate::embedded) fn remove(
+pub(crate) fn remove(
     connection: &Connection,
     caller: &Identity,
     id: &str,

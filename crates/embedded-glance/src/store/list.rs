@@ -4,14 +4,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::images;
-use crate::embedded::error::Fault;
-use crate::embedded::filters::{Comparison, Condition, ListQuery};
-use crate::embedded::identity::Identity;
-use crate::embedded::model::Image;
-use crate::embedded::sort::{Direction, SortKey};
+use crate::error::Fault;
+use crate::filters::{Comparison, Condition, ListQuery};
+use crate::identity::Identity;
+use crate::model::Image;
+use crate::sort::{Direction, SortKey};
 
 /// The images of a page that the caller may see, after the marker if there is one.
-pub(in crate::embedded) fn page(
+pub(crate) fn page(
     connection: &Connection,
     caller: &Identity,
     query: &ListQuery,
@@ -204,8 +204,8 @@ fn sign(comparison: Comparison) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::params::Params;
-    use crate::embedded::store::Store;
+    use crate::params::Params;
+    use crate::store::Store;
 
     fn ids(store: &Store, query: &str, marker: Option<&Image>) -> Vec<Image> {
         let query = ListQuery::parse(Params::parse(query).unwrap()).unwrap();

@@ -2,14 +2,11 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::embedded::error::Fault;
-use crate::embedded::model::{Member, MemberStatus};
+use crate::error::Fault;
+use crate::model::{Member, MemberStatus};
 
 /// The members of an image, the oldest first.
-pub(in crate::embedded) fn of_image(
-    connection: &Connection,
-    image_id: &str,
-) -> Result<Vec<Member>, Fault> {
+pub(crate) fn of_image(connection: &Connection, image_id: &str) -> Result<Vec<Member>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT image_id, member, status, created_at, updated_at FROM image_members \
          WHERE image_id = ?1 ORDER BY created_at, member",
@@ -30,7 +27,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Member> {
 }
 
 /// Whether the image is shared with that project, whatever that says to it.
-pub(in crate::embedded) fn is_member(
+pub(crate) fn is_member(
     connection: &Connection,
     image_id: &str,
     project: &str,
@@ -41,7 +38,7 @@ pub(in crate::embedded) fn is_member(
 }
 
 /// Adds a member, or overwrites what is known of it.
-pub(in crate::embedded) fn put(connection: &Connection, member: &Member) -> Result<(), Fault> {
+pub(crate) fn put(connection: &Connection, member: &Member) -> Result<(), Fault> {
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO image_members \
@@ -58,7 +55,7 @@ pub(in crate::embedded) fn put(connection: &Connection, member: &Member) -> Resu
 }
 
 /// Takes a member out.
-pub(in crate::embedded) fn delete(connection: &Connection, member: &Member) -> Result<(), Fault> {
+pub(crate) fn delete(connection: &Connection, member: &Member) -> Result<(), Fault> {
     connection
         .prepare_cached("DELETE FROM image_members WHERE image_id = ?1 AND member = ?2")?
         .execute([&member.image_id, &member.project])?;

@@ -1,8 +1,8 @@
 //! What an image may hold: the quotas and the checks that Glance makes when it writes. Pure.
 
-use crate::embedded::error::Fault;
-use crate::embedded::model::Image;
-use crate::embedded::patch::RESERVED_NAMESPACE;
+use crate::error::Fault;
+use crate::model::Image;
+use crate::patch::RESERVED_NAMESPACE;
 
 /// Additional properties of an image.
 const PROPERTIES: usize = 128;

@@ -117,7 +117,7 @@ mod tests {
     fn a_file_keeps_its_images_and_is_migrated_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("images.sqlite");
-        let image = crate::embedded::model::Image::queued("i".into(), None, 1);
+        let image = crate::model::Image::queued("i".into(), None, 1);
         Store::open(Some(&file))
             .unwrap()
             .write(|c| images::insert(c, &image))
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_call_that_fails_leaves_no_trace() {
         let store = Store::open(None).unwrap();
-        let image = crate::embedded::model::Image::queued("i".into(), None, 1);
+        let image = crate::model::Image::queued("i".into(), None, 1);
         let failed: Result<(), Fault> = store.write(|connection| {
             images::insert(connection, &image)?;
             Err(Fault::bad_request("no"))

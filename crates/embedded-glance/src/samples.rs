@@ -167,7 +167,7 @@ fn queued() -> Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::store::Store;
+    use crate::store::Store;
 
     #[test]
     fn only_an_empty_store_gets_samples() {

@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::error::{Fault, Kind, PATCH_TYPES};
-use super::identity::{Identities, Identity, NoIdentity};
+use super::identity::{AuthenticationError, Authenticator, Identity};
 use super::images::{self, Answer};
 use super::route::{self, Front, Route};
 use super::store::Store;
@@ -27,7 +27,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What every request needs.
 pub(super) struct State {
     pub(super) store: Arc<Store>,
-    pub(super) identities: Identities,
+    pub(super) authenticator: Authenticator,
     /// `http://127.0.0.1:PORT`
     pub(super) base: String,
 }
@@ -112,12 +112,12 @@ async fn dispatch(
         .get("X-Auth-Token")
         .map(HeaderValue::as_bytes);
     let caller = state
-        .identities
-        .find(token)
+        .authenticator
+        .authenticate(token)
         .await
         .map_err(|reason| match reason {
-            NoIdentity::Refused => Fault::unauthorized(),
-            NoIdentity::Unavailable => Fault::unavailable(),
+            AuthenticationError::InvalidToken => Fault::unauthorized(),
+            AuthenticationError::Unavailable => Fault::unavailable(),
         })?;
     let route = route::find(request.method().as_str(), below)?;
     if route.refuses_body() && has_body(request) {

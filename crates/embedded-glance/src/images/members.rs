@@ -4,21 +4,17 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::{Answer, limits, parse_body};
-use crate::embedded::error::{Fault, Kind};
-use crate::embedded::identity::Identity;
-use crate::embedded::model::{Image, Member, MemberStatus, Visibility};
-use crate::embedded::render::{MemberView, MembersView};
-use crate::embedded::{policy, schema, store, time};
+use crate::error::{Fault, Kind};
+use crate::identity::Identity;
+use crate::model::{Image, Member, MemberStatus, Visibility};
+use crate::render::{MemberView, MembersView};
+use crate::{policy, schema, store, time};
 
 /// The reason why an image of another visibility is refused.
 const ONLY_SHARED: &str = "Only shared images have members.";
 
 /// The memberships of an image that the caller may know of.
-pub(in crate::embedded) fn list(
-    connection: &Connection,
-    caller: &Identity,
-    id: &str,
-) -> Result<Answer, Fault> {
+pub(crate) fn list(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
     let image = look_up(connection, caller, id)?;
     if image.visibility != Visibility::Shared {
         return Err(Fault::forbidden(format!(
@@ -30,7 +26,7 @@ pub(in crate::embedded) fn list(
 }
 
 /// One membership.
-pub(in crate::embedded) fn show(
+pub(crate) fn show(
     connection: &Connection,
     caller: &Identity,
     id: &str,
@@ -45,7 +41,7 @@ pub(in crate::embedded) fn show(
 }
 
 /// Shares an image; the member has yet to say yes.
-pub(in crate::embedded) fn create(
+pub(crate) fn create(
     connection: &Connection,
     caller: &Identity,
     id: &str,
@@ -81,7 +77,7 @@ pub(in crate::embedded) fn create(
 }
 
 /// The member's answer to being given an image.
-pub(in crate::embedded) fn update(
+pub(crate) fn update(
     connection: &Connection,
     caller: &Identity,
     id: &str,
@@ -113,7 +109,7 @@ pub(in crate::embedded) fn update(
 }
 
 /// Ends the sharing.
-pub(in crate::embedded) fn delete(
+pub(crate) fn delete(
     connection: &Connection,
     caller: &Identity,
     id: &str,

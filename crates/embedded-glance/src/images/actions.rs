@@ -3,20 +3,20 @@
 use rusqlite::Connection;
 
 use super::Answer;
-use crate::embedded::error::Fault;
-use crate::embedded::identity::Identity;
-use crate::embedded::model::Status;
-use crate::embedded::{policy, store, time};
+use crate::error::Fault;
+use crate::identity::Identity;
+use crate::model::Status;
+use crate::{policy, store, time};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::embedded) enum Action {
+pub(crate) enum Action {
     Deactivate,
     Reactivate,
 }
 
 /// Takes an image's data out of reach, or back; where that is so already, nothing happens.
-pub(in crate::embedded) fn call(
+pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     id: &str,
