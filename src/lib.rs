@@ -8,7 +8,7 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner, embedded ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin, banner, embedded ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -25,6 +25,7 @@ pub mod keystone;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
+pub mod util;
 
 #[cfg(test)]
 mod direction {
@@ -46,6 +47,7 @@ mod direction {
         &["upstream"],
         &["telemetry"],
         &["config"],
+        &["util"],
     ];
 
     fn row(module: &str) -> usize {

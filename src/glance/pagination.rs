@@ -103,8 +103,7 @@ pub struct PageStream<S = GlancePages> {
     count: u64,
     /// The markers of all pages, to notice a circle.
     markers: HashSet<String>,
-    /// Where the page in use began.
-    start: Option<String>,
+    /// The index of the endpoint that gave the page in use.
     endpoint: Option<usize>,
     /// Pages that began at an earlier image than their marker.
     resumes: u32,
@@ -129,8 +128,10 @@ pub struct FetchedPage {
     size: u64,
     /// Where it began.
     start: Option<String>,
-    /// Images that were shown already: the page began before its regular start.
+    /// Images that were shown already: the list has gone back to an earlier image.
     skip: HashSet<String>,
+    /// The page began at an earlier image than its marker.
+    resumed: bool,
 }
 
 /// Where a page begins, and where it may begin instead if Glance does not know that image any more.
@@ -139,8 +140,8 @@ struct Position {
     marker: String,
     /// The ids of the page before, in order.
     page: Vec<String>,
-    /// Images that the page before skipped.
-    skipped: HashSet<String>,
+    /// Images that the page before skipped, and this one has to skip.
+    skip: HashSet<String>,
     /// Where that one began.
     start: Option<String>,
 }
@@ -153,7 +154,6 @@ impl<S: PageSource> PageStream<S> {
             left: limits.limit.unwrap_or(u64::MAX),
             count: 0,
             markers: HashSet::new(),
-            start: limits.marker.clone(),
             limits,
             endpoint: None,
             resumes: 0,
@@ -181,7 +181,7 @@ impl<S: PageSource> PageStream<S> {
                 let size = self.page_size();
                 let request = PageRequest {
                     size,
-                    marker: self.start.as_deref(),
+                    marker: self.limits.marker.as_deref(),
                     endpoint: None,
                 };
                 let PageResponse { body, endpoint } = self.source.page(request).await?;
@@ -189,8 +189,9 @@ impl<S: PageSource> PageStream<S> {
                     body,
                     endpoint,
                     size,
-                    start: self.start.clone(),
+                    start: self.limits.marker.clone(),
                     skip: HashSet::new(),
+                    resumed: false,
                 }))
             }
             Next::Pending(mut task) => match task.join_next().await {
@@ -207,12 +208,19 @@ impl<S: PageSource> PageStream<S> {
         let max_images = usize::try_from(fetched.size).unwrap_or(usize::MAX);
         let mut page = ImagePage::parse(&fetched.body, max_images)?;
         self.endpoint = Some(fetched.endpoint);
-        self.start.clone_from(&fetched.start);
         let last = page.images.last().and_then(id);
         let is_empty = page.images.is_empty();
         let ids: Vec<String> = page.images.iter().filter_map(id).collect();
-        let resumed = !fetched.skip.is_empty();
-        if resumed {
+        if fetched.resumed {
+            self.resumes += 1;
+            // The markers since the earlier image come again.
+            self.markers.clear();
+        }
+        if self.resumes > MAX_RESUMES {
+            let reason = "too many images of the list are deleted while it is made";
+            return Err(GlanceError::Unavailable(reason.to_owned()));
+        }
+        if !fetched.skip.is_empty() {
             page.images
                 .retain(|image| id(image).is_none_or(|id| !fetched.skip.contains(&id)));
         }
@@ -230,12 +238,7 @@ impl<S: PageSource> PageStream<S> {
                     "a page with a next link and no marker to go on from".to_owned(),
                 )
             })?;
-            let is_new = self.markers.insert(marker.clone());
-            if resumed {
-                self.resumes += 1;
-            }
-            // A list that went back may pass a marker again.
-            if !is_new && !resumed || self.resumes > MAX_RESUMES {
+            if !self.markers.insert(marker.clone()) {
                 return Err(GlanceError::InvalidResponse(
                     "the pages of the list go in a circle".to_owned(),
                 ));
@@ -243,7 +246,7 @@ impl<S: PageSource> PageStream<S> {
             self.prefetch(Position {
                 marker,
                 page: ids,
-                skipped: fetched.skip.clone(),
+                skip: fetched.skip.clone(),
                 start: fetched.start.clone(),
             });
         }
@@ -251,8 +254,13 @@ impl<S: PageSource> PageStream<S> {
     }
 
     fn prefetch(&mut self, position: Position) {
-        let (source, size, endpoint) = (self.source.clone(), self.page_size(), self.endpoint);
+        let (source, endpoint) = (self.source.clone(), self.endpoint);
         let (page_size, mut task) = (self.limits.page_size, JoinSet::new());
+        let size = if position.skip.is_empty() {
+            self.page_size()
+        } else {
+            page_size
+        };
         task.spawn(async move { position.fetch(&source, size, page_size, endpoint).await });
         self.next = Next::Pending(task);
     }
@@ -286,7 +294,8 @@ impl Position {
                     endpoint,
                     size,
                     start: Some(self.marker),
-                    skip: HashSet::new(),
+                    skip: self.skip,
+                    resumed: false,
                 });
             }
             Err(refused) if is_marker_refused(&refused) => refused,
@@ -304,6 +313,7 @@ impl Position {
                         size,
                         start: marker.map(str::to_owned),
                         skip: self.shown(),
+                        resumed: true,
                     });
                 }
                 Err(error) if is_marker_refused(&error) => {}
@@ -316,7 +326,7 @@ impl Position {
 
     /// All images that may be shown again when the list goes back.
     fn shown(&self) -> HashSet<String> {
-        self.page.iter().chain(&self.skipped).cloned().collect()
+        self.page.iter().chain(&self.skip).cloned().collect()
     }
 }
 
