@@ -76,6 +76,11 @@ impl Settings {
                 "must be set: external, with glance.endpoints or keystone.auth_url; or embedded for \
                  a trial",
             ),
+            Some(GlanceMode::Embedded) if !cfg!(feature = "embedded") => add(
+                "glance.mode",
+                "must be external: this build has no embedded Glance (cargo feature `embedded`); \
+                 name a cloud in keystone.auth_url or glance.endpoints",
+            ),
             Some(GlanceMode::Embedded) if has_endpoints => add(
                 "glance.endpoints",
                 "must be empty with glance.mode = embedded",
