@@ -292,7 +292,11 @@ fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> F
             },
             _,
         ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
-        (GlanceError::NotSent(_) | GlanceError::Unavailable(_), _) => Fault::retry(
+        (GlanceError::UriTooLong, _) => ApiError::UriTooLong.fault(),
+        (
+            GlanceError::NotSent(_) | GlanceError::Interrupted(_) | GlanceError::Unavailable(_),
+            _,
+        ) => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "The image service is temporarily unavailable.",
             Some(RETRY_SECONDS.to_owned()),
