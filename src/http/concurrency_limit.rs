@@ -17,13 +17,10 @@ pub struct ConcurrencyLimit {
 #[error("too many requests at a time")]
 pub struct LimitReached;
 
-/// A place for one request, until the last clone is dropped. A task that works for a request holds one too: the work
-/// counts as long as it lasts, whether or not the client still waits.
-#[derive(Debug, Clone)]
-pub struct OwnedPermit(#[expect(dead_code, reason = "held for its drop")] Arc<Place>);
-
+/// A place for one request, until this is dropped. It moves into the task that works for the request: the work counts
+/// as long as it lasts, whether or not the client still waits.
 #[derive(Debug)]
-struct Place(Arc<ConcurrencyLimit>);
+pub struct OwnedPermit(Arc<ConcurrencyLimit>);
 
 impl ConcurrencyLimit {
     /// A place, unless `max` are taken.
@@ -34,7 +31,7 @@ impl ConcurrencyLimit {
                     (in_flight < max).then_some(in_flight + 1)
                 });
         if acquired.is_ok() {
-            return Ok(OwnedPermit(Arc::new(Place(Arc::clone(self)))));
+            return Ok(OwnedPermit(Arc::clone(self)));
         }
         let rejected = self.rejected.fetch_add(1, Ordering::Relaxed) + 1;
         // An overload must not flood the log as well.
@@ -61,7 +58,7 @@ impl ConcurrencyLimit {
     }
 }
 
-impl Drop for Place {
+impl Drop for OwnedPermit {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -90,10 +87,14 @@ mod tests {
     fn a_task_keeps_the_place_of_the_request_it_works_for() {
         let limit = Arc::new(ConcurrencyLimit::default());
         let permit = limit.try_acquire(1).unwrap();
-        let task = permit.clone();
-        drop(permit);
-        assert_eq!(limit.in_flight(), 1);
-        thread::spawn(move || drop(task)).join().unwrap();
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
+        let task = thread::spawn(move || {
+            let _permit = permit;
+            finished.recv().unwrap_err();
+        });
+        assert!(limit.try_acquire(1).is_err());
+        drop(finish);
+        task.join().unwrap();
         assert_eq!(limit.in_flight(), 0);
     }
 

@@ -35,9 +35,9 @@ pub struct Host<'r>(Cow<'r, str>);
 /// What links to this gateway begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicOrigin<'r> {
-    scheme: &'static str,
+    is_secure: bool,
     host: Host<'r>,
-    prefix: Cow<'r, str>,
+    prefix: &'r str,
 }
 
 impl<'r> Host<'r> {
@@ -61,9 +61,9 @@ impl<'r> PublicOrigin<'r> {
     /// The address that `request` was sent to.
     pub fn of(request: &'r HttpRequest, server: &'r config::Server) -> Result<Self, InvalidHost> {
         let own = Self {
-            scheme: scheme(request.app_config().secure()),
+            is_secure: request.app_config().secure(),
             host: own_host(request)?,
-            prefix: Cow::Borrowed(&server.path_prefix),
+            prefix: &server.path_prefix,
         };
         let is_trusted = request
             .peer_addr()
@@ -78,7 +78,7 @@ impl<'r> PublicOrigin<'r> {
     /// `http` or `https`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        self.scheme
+        if self.is_secure { "https" } else { "http" }
     }
 
     /// Host and port.
@@ -90,27 +90,27 @@ impl<'r> PublicOrigin<'r> {
     /// The path before every route: empty, or a path without a trailing slash.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        &self.prefix
+        self.prefix
     }
 
     /// The same, where a proxy does not know better.
     fn forwarded(self, headers: &'r HeaderMap) -> Self {
         let field = |name| forwarded_field(headers, name);
-        let proto = field("proto").as_deref().and_then(known_scheme);
+        let proto = field("proto").as_deref().and_then(is_https);
         let host = field("host").and_then(|host| match host {
             Cow::Borrowed(host) => Host::new(host).ok(),
             Cow::Owned(host) => is_host(host.as_bytes()).then_some(Host(Cow::Owned(host))),
         });
         Self {
-            scheme: proto
-                .or_else(|| known_scheme(first_item(headers, &FORWARDED_PROTO)?))
-                .unwrap_or(self.scheme),
+            is_secure: proto
+                .or_else(|| is_https(first_item(headers, &FORWARDED_PROTO)?))
+                .unwrap_or(self.is_secure),
             host: host
                 .or_else(|| Host::new(first_item(headers, &FORWARDED_HOST)?).ok())
                 .unwrap_or(self.host),
             prefix: first_item(headers, &FORWARDED_PREFIX)
                 .and_then(prefix)
-                .map_or(self.prefix, Cow::Borrowed),
+                .unwrap_or(self.prefix),
         }
     }
 }
@@ -131,14 +131,10 @@ fn own_host(request: &HttpRequest) -> Result<Host<'_>, InvalidHost> {
     }
 }
 
-fn scheme(secure: bool) -> &'static str {
-    if secure { "https" } else { "http" }
-}
-
-fn known_scheme(text: &str) -> Option<&'static str> {
-    ["http", "https"]
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(text))
+/// Whether a scheme is `https`, if it is one of a web server's.
+fn is_https(scheme: &str) -> Option<bool> {
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    (is("http") || is("https")).then(|| is("https"))
 }
 
 fn is_host(host: &[u8]) -> bool {

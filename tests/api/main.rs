@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod access_log;
 #[cfg(test)]
-mod bounds;
-#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod chaos;
@@ -13,29 +11,35 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
-mod crowd;
-#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
-mod footprint;
+mod expectations;
 #[cfg(test)]
-mod front;
+mod footprint;
 #[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
-mod hostile;
+mod glance_stub;
+#[cfg(test)]
+mod http;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
 mod liar;
 #[cfg(test)]
 mod lies;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod malformed_requests;
+#[cfg(test)]
+mod pipelining;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -56,6 +60,8 @@ mod samples;
 #[cfg(test)]
 #[path = "../openstack/server.rs"]
 mod server;
+#[cfg(test)]
+mod slow_clients;
 #[cfg(test)]
 mod stale;
 #[cfg(test)]
