@@ -36,6 +36,10 @@ impl<'de> Deserialize<'de> for Interface {
             ("public", Self::Public),
             ("internal", Self::Internal),
             ("admin", Self::Admin),
+            // As catalogs of the Identity API v2 spelled them; keystoneauth accepts both.
+            ("publicURL", Self::Public),
+            ("internalURL", Self::Internal),
+            ("adminURL", Self::Admin),
         ];
         super::enum_value::enum_value(deserializer, &words)
     }

@@ -12,7 +12,7 @@ use crate::apis::nova::microversion::Microversion;
 use crate::apis::nova::routes::{Api, MatchedRoute};
 use crate::apis::nova::{self, ApiError, HandlerResponse, OperationInput};
 use crate::cache::{self, CacheQuery, Fetched};
-use crate::glance::{CallContext, Endpoint, GlanceError};
+use crate::glance::{CallContext, Endpoint, GlanceError, ImageId};
 use crate::telemetry::metrics::CacheOutcome;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
@@ -46,6 +46,7 @@ pub(super) struct ApiRequest<'r> {
 /// Where an admitted call goes, and what the cache is asked for it.
 struct UpstreamTarget<'r> {
     endpoint: Cow<'r, Endpoint>,
+    image: Option<ImageId>,
     cache_query: Option<CacheQuery>,
 }
 
@@ -92,9 +93,10 @@ impl AppState {
         }
         let endpoint = call.auth_context.endpoint()?;
         let origin = &call.context.origin;
+        let image = ImageId::parse(&call.operation.id).ok();
         let asked = CacheableRead {
             operation: call.operation.operation,
-            id: &call.operation.id,
+            image: image.as_ref(),
             key: &call.operation.key,
             query: call.query(),
             api: call.api,
@@ -107,6 +109,7 @@ impl AppState {
         let cache_query = self.cache_query(&call.auth_context, asked)?;
         Ok(UpstreamTarget {
             endpoint,
+            image,
             cache_query,
         })
     }
@@ -142,13 +145,14 @@ impl AppState {
             operation,
             api: call.api,
             body,
-            id: call.operation.id.into_owned(),
+            image: target.image,
             key: call.operation.key.into_owned(),
             query,
             links: LinkBase::new(&root, call.api, call.project.as_deref(), &glance),
             caller: CallContext {
                 endpoint: target.endpoint.into_owned(),
                 token: auth_context.token_header(),
+                service_token: auth_context.service_token_header(&self.auth),
                 request_id: context.ids.upstream(),
                 deadline: context.timing.deadline,
                 spent: context.log_fields.spent().clone(),

@@ -29,6 +29,8 @@ mod glance_stub;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod image_ids;
+#[cfg(test)]
 mod keystone;
 #[cfg(test)]
 mod liar;

@@ -332,7 +332,7 @@ fn the_rest_of_http_is_answered_as_it_should_be() {
         (
             "a body to GET",
             [version("Content-Length: 5\r\n"), b"hello".to_vec()].concat(),
-            On(&[200]),
+            Over(&[200]),
         ),
         ("upgrade", version(upgrade), On(&[200])),
         (

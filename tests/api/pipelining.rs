@@ -217,7 +217,7 @@ fn a_long_pipeline_is_answered_in_order() {
     ];
     let gateway = Gateway::start(&settings);
     let mut wire = Wire::connect(gateway.base()).unwrap();
-    let ids: Vec<String> = (0..400).map(|number| format!("image-{number}")).collect();
+    let ids: Vec<String> = (0..600).map(|number| format!("image-{number}")).collect();
     let all: Vec<u8> = ids.iter().flat_map(|id| Miss.bytes(id)).collect();
     assert!(all.len() > 30_000);
     wire.send(all).unwrap();

@@ -5,6 +5,7 @@ use super::metadata_body::BodyError;
 use super::microversion::Microversion;
 use crate::glance::GlanceError;
 use crate::keystone::{self, NoImageEndpoint};
+use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
 
@@ -160,7 +161,7 @@ impl Fault {
             }
             _ => json!({ "code": code, "message": message }),
         };
-        json!({ self.name(): fault }).to_string()
+        python_json::to_string(&json!({ self.name(): fault }))
     }
 }
 
@@ -206,7 +207,7 @@ impl ApiError {
             Self::MalformedVersion(text) => Fault::new(
                 StatusCode::BAD_REQUEST,
                 format!(
-                    "API Microversion String {text} is of invalid format. Must be of format \
+                    "API Version String {text} is of invalid format. Must be of format \
                      MajorNum.MinorNum."
                 ),
             ),
