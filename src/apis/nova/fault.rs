@@ -19,6 +19,8 @@ pub enum ApiError {
     Overloaded,
     /// Path and query are longer than `server.max_uri`.
     UriTooLong,
+    /// The `Host` header is not a host.
+    InvalidHost,
     /// The body took longer than `server.body_timeout`.
     BodyTimeout,
     /// The body is larger than `server.max_body`.
@@ -179,6 +181,10 @@ impl ApiError {
             Self::UriTooLong => Fault::new(
                 StatusCode::URI_TOO_LONG,
                 "The URI of the request is too long.",
+            ),
+            Self::InvalidHost => Fault::new(
+                StatusCode::BAD_REQUEST,
+                "The Host header is not a host name or address with an optional port.",
             ),
             Self::BodyTimeout => Fault::new(
                 StatusCode::REQUEST_TIMEOUT,
