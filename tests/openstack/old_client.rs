@@ -81,7 +81,8 @@ fn novaclient_of_2015_writes_back_the_text_it_read() {
     let python = python_2();
     let libraries = libraries(&python);
     let gateway = Gateway::start(stack, &[]);
-    let texts = json!({"name": "Zürich", "city": "Zürich ‘映像’ €", "plain": "ASCII"});
+    // More letters beyond ASCII would let the guess be right.
+    let texts = json!({"name": "plain", "city": "Zürich"});
     let mut fields = json!({"container_format": "bare", "disk_format": "raw"});
     for (name, value) in texts.as_object().unwrap() {
         fields[name] = value.clone();
