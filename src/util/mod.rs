@@ -1,3 +1,6 @@
-//! Rules that several modules need and that belong to none of them.
+//! Parts that know nothing of this gateway.
 
+pub mod endpoint_url;
 pub mod python_json;
+pub mod recent_outcomes;
+pub mod single_flight;
