@@ -144,7 +144,7 @@ fn check_visibility(params: &Params) -> Result<(), Fault> {
 }
 
 /// Reads what Python's `int` reads: outer spaces, a sign, single underscores between digits.
-fn parse_integer(text: &str) -> Option<i64> {
+pub(super) fn parse_integer(text: &str) -> Option<i64> {
     let text = text.trim();
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -161,7 +161,7 @@ fn parse_integer(text: &str) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-fn parse_limit(text: &str) -> Result<usize, Fault> {
+pub(super) fn parse_limit(text: &str) -> Result<usize, Fault> {
     let Some(limit) = parse_integer(text) else {
         return Err(Fault::bad_request("limit param must be an integer"));
     };

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Answer, ID_LENGTH};
+use super::{ID_LENGTH, Response};
 use crate::error::Fault;
 use crate::filters::ListQuery;
 use crate::identity::Identity;
@@ -19,13 +19,8 @@ pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     query: &str,
-) -> Result<Answer, Fault> {
-    let params = Params::parse(query).map_err(|params::NotUtf8| {
-        Fault::bad_request(
-            "Error decoding your request. Either the URL or the request body contained characters \
-             that could not be decoded by Glance",
-        )
-    })?;
+) -> Result<Response, Fault> {
+    let params = Params::parse(query).map_err(|params::NotUtf8| Fault::undecodable())?;
     if params.len() > MAX_PARAMETERS {
         return Err(Fault::bad_request("The query has too many parameters."));
     }
@@ -42,7 +37,7 @@ pub(crate) fn call(
         .filter(|_| is_full)
         .map(|image| image.id.as_str());
     let (first, next) = links(params, next);
-    Answer::json(
+    Response::json(
         200,
         &PageView {
             images: &images,

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::{Answer, limits, parse_body};
+use super::{Response, limits, parse_body};
 use crate::error::{Fault, Kind};
 use crate::identity::Identity;
 use crate::model::{Image, Member, MemberStatus, Visibility};
@@ -14,7 +14,11 @@ use crate::{policy, schema, store, time};
 const ONLY_SHARED: &str = "Only shared images have members.";
 
 /// The memberships of an image that the caller may know of.
-pub(crate) fn list(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
+pub(crate) fn list(
+    connection: &Connection,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response, Fault> {
     let image = look_up(connection, caller, id)?;
     if image.visibility != Visibility::Shared {
         return Err(Fault::forbidden(format!(
@@ -22,7 +26,7 @@ pub(crate) fn list(connection: &Connection, caller: &Identity, id: &str) -> Resu
         )));
     }
     policy::get_members(caller, &image, "get_members")?;
-    Answer::json(200, &MembersView(&known(connection, caller, &image)?))
+    Response::json(200, &MembersView(&known(connection, caller, &image)?))
 }
 
 /// One membership.
@@ -31,13 +35,13 @@ pub(crate) fn show(
     caller: &Identity,
     id: &str,
     member: &str,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let image = look_up(connection, caller, id)?;
     if image.visibility != Visibility::Shared {
         return Err(Fault::not_found(ONLY_SHARED));
     }
     let found = find(connection, caller, &image, member).map_err(hide)?;
-    Answer::json(200, &MemberView(&found))
+    Response::json(200, &MemberView(&found))
 }
 
 /// Shares an image; the member has yet to say yes.
@@ -46,7 +50,7 @@ pub(crate) fn create(
     caller: &Identity,
     id: &str,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let name = member_name(&parse_body(body)?)?;
     let image = look_up(connection, caller, id)?;
     check_shared(&image, "create")?;
@@ -73,7 +77,7 @@ pub(crate) fn create(
         updated_at: now,
     };
     store::members::put(connection, &member)?;
-    Answer::json(200, &MemberView(&member))
+    Response::json(200, &MemberView(&member))
 }
 
 /// The member's answer to being given an image.
@@ -83,7 +87,7 @@ pub(crate) fn update(
     id: &str,
     member: &str,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let Value::Object(mut body) = parse_body(body)? else {
         let message = "Expected a status in the form: {\"status\": \"status\"}";
         return Err(Fault::bad_request(message));
@@ -105,7 +109,7 @@ pub(crate) fn update(
         })?;
     member.updated_at = time::now();
     store::members::put(connection, &member)?;
-    Answer::json(200, &MemberView(&member))
+    Response::json(200, &MemberView(&member))
 }
 
 /// Ends the sharing.
@@ -114,13 +118,13 @@ pub(crate) fn delete(
     caller: &Identity,
     id: &str,
     member: &str,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let image = look_up(connection, caller, id)?;
     check_shared(&image, "delete")?;
     let member = find(connection, caller, &image, member)?;
     policy::change(caller, &image, "delete_member")?;
     store::members::delete(connection, &member)?;
-    Ok(Answer::empty())
+    Ok(Response::empty())
 }
 
 fn look_up(connection: &Connection, caller: &Identity, id: &str) -> Result<Image, Fault> {

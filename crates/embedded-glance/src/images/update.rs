@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::create::{integer, texts};
-use super::{Answer, limits, parse_body};
+use super::{Response, limits, parse_body};
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::model::{Image, Status, Visibility};
@@ -33,7 +33,7 @@ pub(crate) fn call(
     id: &str,
     content_type: &str,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let dialect = Dialect::of(content_type).ok_or_else(|| Fault::not_a_patch(content_type))?;
     let changes = patch::parse(&parse_body(body)?, dialect)?;
     let before = super::look_up(connection, caller, id)?;
@@ -44,7 +44,7 @@ pub(crate) fn call(
     if !changes.is_empty() {
         save(connection, caller, &before, &mut image)?;
     }
-    Answer::json(
+    Response::json(
         200,
         &ImageView {
             image: &image,

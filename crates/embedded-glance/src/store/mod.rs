@@ -49,10 +49,9 @@ impl Store {
             None => Connection::open_in_memory()?,
         };
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Readers of the file do not wait for a writer; after a power cut the last writes may be
-        // gone, but the file is whole.
+        // Readers of the file do not wait for a writer, and a commit survives a power cut.
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         migrate(&mut connection)?;
