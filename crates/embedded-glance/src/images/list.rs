@@ -12,7 +12,7 @@ use crate::render::PageView;
 use crate::{policy, store};
 
 /// More filters than this make a statement that SQLite refuses.
-const MAX_PARAMETERS: usize = 256;
+const MAX_CONDITIONS: usize = 256;
 
 /// A page of images.
 pub(crate) fn call(
@@ -21,10 +21,10 @@ pub(crate) fn call(
     query: &str,
 ) -> Result<Response, Fault> {
     let params = Params::parse(query).map_err(|params::NotUtf8| Fault::undecodable())?;
-    if params.len() > MAX_PARAMETERS {
-        return Err(Fault::bad_request("The query has too many parameters."));
-    }
     let asked = ListQuery::parse(params.clone())?;
+    if asked.conditions.len() > MAX_CONDITIONS {
+        return Err(Fault::bad_request("The query has too many filters."));
+    }
     policy::list(caller)?;
     let marker = match &asked.marker {
         Some(marker) => Some(find_marker(connection, caller, marker)?),

@@ -55,6 +55,7 @@ pub(crate) fn create(
     let image = look_up(connection, caller, id)?;
     check_shared(&image, "create")?;
     policy::change(caller, &image, "add_member")?;
+    limits::check_member(&name)?;
     let members = store::members::of_image(connection, id)?;
     if members.len() >= limits::MEMBERS {
         let (attempted, maximum) = (members.len() + 1, limits::MEMBERS);
@@ -99,7 +100,7 @@ pub(crate) fn update(
     check_shared(&image, "update")?;
     let mut member = find(connection, caller, &image, member)?;
     policy::modify_member(caller, &image)?;
-    member.status = status
+    let status = status
         .as_str()
         .and_then(MemberStatus::parse)
         .ok_or_else(|| {
@@ -107,6 +108,10 @@ pub(crate) fn update(
                 "Incorrect request: Status must be \"pending\", \"accepted\" or \"rejected\".",
             )
         })?;
+    if status == member.status {
+        return Response::json(200, &MemberView(&member));
+    }
+    member.status = status;
     member.updated_at = time::now();
     store::members::put(connection, &member)?;
     Response::json(200, &MemberView(&member))
@@ -188,6 +193,11 @@ fn member_name(body: &Value) -> Result<String, Fault> {
         Some(Value::String(_) | Value::Null | Value::Bool(false)) => {
             Err(Fault::bad_request("Member can't be empty"))
         }
-        Some(other) => Ok(schema::repr(other)),
+        Some(number @ (Value::Number(_) | Value::Bool(true))) => Ok(schema::repr(number)),
+        // These break Glance.
+        Some(Value::Array(_) | Value::Object(_)) => {
+            let message = "Expected a member in the form: {\"member\": \"image_id\"}";
+            Err(Fault::bad_request(message))
+        }
     }
 }

@@ -69,7 +69,10 @@ fn save(
     }
     limits::check_record(image)?;
     image.updated_at = time::now();
-    store::images::update(connection, image)?;
+    let mut stored = image.clone();
+    // The answer shows an empty owner once; none is stored.
+    stored.owner = stored.owner.filter(|owner| !owner.is_empty());
+    store::images::update(connection, &stored)?;
     match super::visible(connection, caller, &image.id)? {
         Some(_) => Ok(()),
         None => Err(Fault::forbidden(format!(
@@ -146,7 +149,7 @@ fn set(image: &mut Image, name: &str, value: &Value) -> Result<(), Fault> {
     let text = || value.as_str().map(str::to_owned);
     match name {
         "name" => image.name = text(),
-        "owner" => image.owner = text().filter(|owner| !owner.is_empty()),
+        "owner" => image.owner = text(),
         "disk_format" | "container_format" => {
             if !matches!(image.status, Status::Queued | Status::Importing) {
                 return Err(Fault::forbidden(format!(

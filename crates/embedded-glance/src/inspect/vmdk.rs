@@ -30,7 +30,8 @@ pub(super) fn detect(
         }))
     };
     let header = Header::read(header);
-    if !(1..=3).contains(&header.version) || header.descriptor * SECTOR != DESCRIPTOR {
+    if !(1..=3).contains(&header.version) || header.descriptor.saturating_mul(SECTOR) != DESCRIPTOR
+    {
         return found(0, Safety::Unsafe);
     }
     let length = usize::try_from(header.descriptor_sectors.saturating_mul(SECTOR))
