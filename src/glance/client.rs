@@ -2,8 +2,10 @@
 
 use super::endpoint_pools::EndpointPools;
 use super::error::GlanceError;
+use super::image_document::ImageDocument;
+use super::image_id::ImageId;
 use super::patch::{self, PatchOp};
-use super::query::{Endpoint, ImageQuery, path_segment};
+use super::query::{Endpoint, ImageQuery};
 use crate::telemetry::upstream_time::UpstreamTime;
 use crate::upstream::{
     self, CallOptions, Idempotency, Response, TransportError, UpstreamCounters, UpstreamPolicy,
@@ -15,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const AUTH_TOKEN: &str = "X-Auth-Token";
+const SERVICE_TOKEN: &str = "X-Service-Token";
 const REQUEST_ID: &str = "X-Openstack-Request-Id";
 
 /// For whom, where and until when Glance is called.
@@ -26,6 +29,9 @@ pub struct CallContext {
     pub endpoint: Endpoint,
     /// The client's token, marked sensitive; none when the gateway runs without tokens.
     pub token: Option<HeaderValue>,
+    /// A service's token that speaks for the client's, marked sensitive: with it Glance accepts a
+    /// token that access rules limit, or that has expired.
+    pub service_token: Option<HeaderValue>,
     /// The id that ties Glance's log lines to this request.
     pub request_id: HeaderValue,
     /// When the whole request must be answered.
@@ -85,40 +91,38 @@ impl GlanceClient {
         caller.deadline.min(Instant::now() + self.call.timeout)
     }
 
-    /// `GET /v2/images/{id}`: the image's JSON, not yet read.
-    pub async fn show(&self, caller: &CallContext, id: &str) -> Result<Bytes, GlanceError> {
-        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
+    /// `GET /v2/images/{id}`
+    pub async fn show(
+        &self,
+        caller: &CallContext,
+        id: &ImageId,
+    ) -> Result<ImageDocument, GlanceError> {
         let answer = self
-            .send(caller, Method::GET, &format!("/v2/images/{segment}"), None)
+            .send(caller, Method::GET, &image_path(id), None)
             .await?;
-        require_status(answer, StatusCode::OK)
+        let body = require_status(answer, StatusCode::OK)?;
+        Ok(ImageDocument::new(id, body))
     }
 
-    /// `PATCH /v2/images/{id}`: the changed image's JSON.
+    /// `PATCH /v2/images/{id}`: the changed image.
     pub async fn patch(
         &self,
         caller: &CallContext,
-        id: &str,
+        id: &ImageId,
         ops: &[PatchOp],
-    ) -> Result<Bytes, GlanceError> {
-        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
-        let path = format!("/v2/images/{segment}");
+    ) -> Result<ImageDocument, GlanceError> {
+        let body = Some(patch::to_json(ops));
         let answer = self
-            .send(caller, Method::PATCH, &path, Some(patch::to_json(ops)))
+            .send(caller, Method::PATCH, &image_path(id), body)
             .await?;
-        require_status(answer, StatusCode::OK)
+        let body = require_status(answer, StatusCode::OK)?;
+        Ok(ImageDocument::new(id, body))
     }
 
     /// `DELETE /v2/images/{id}`
-    pub async fn delete(&self, caller: &CallContext, id: &str) -> Result<(), GlanceError> {
-        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
+    pub async fn delete(&self, caller: &CallContext, id: &ImageId) -> Result<(), GlanceError> {
         let answer = self
-            .send(
-                caller,
-                Method::DELETE,
-                &format!("/v2/images/{segment}"),
-                None,
-            )
+            .send(caller, Method::DELETE, &image_path(id), None)
             .await?;
         require_status(answer, StatusCode::NO_CONTENT).map(drop)
     }
@@ -195,6 +199,9 @@ impl GlanceClient {
         if let Some(token) = &caller.token {
             request = request.header(AUTH_TOKEN, token.clone());
         }
+        if let Some(token) = &caller.service_token {
+            request = request.header(SERVICE_TOKEN, token.clone());
+        }
         if let Some(body) = body {
             request = request
                 .header(http::header::CONTENT_TYPE, patch::MEDIA_TYPE)
@@ -202,6 +209,10 @@ impl GlanceClient {
         }
         request.build()
     }
+}
+
+fn image_path(id: &ImageId) -> String {
+    format!("/v2/images/{}", id.path_segment())
 }
 
 /// No encoding is ever asked for, and none is undone: a few bytes could stand for gigabytes.

@@ -11,7 +11,7 @@ use crate::apis::nova::microversion::Microversion;
 use crate::apis::nova::routes::{Api, MatchedRoute};
 use crate::apis::nova::{self, ApiError, HandlerResponse, OperationInput};
 use crate::cache::{self, CacheQuery, Fetched};
-use crate::glance::{CallContext, Endpoint, GlanceError};
+use crate::glance::{CallContext, Endpoint, GlanceError, ImageId};
 use crate::telemetry::metrics::CacheOutcome;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
@@ -46,6 +46,7 @@ struct UpstreamTarget<'r> {
     endpoint: Cow<'r, Endpoint>,
     scheme: &'static str,
     host: Cow<'r, str>,
+    image: Option<ImageId>,
     cache_query: Option<CacheQuery>,
 }
 
@@ -92,9 +93,10 @@ impl AppState {
         }
         let endpoint = call.auth_context.endpoint()?;
         let (scheme, host) = forwarded::public_origin(call.context.request, &self.server);
+        let image = ImageId::parse(&call.operation.id).ok();
         let asked = CacheableRead {
             operation: call.operation.operation,
-            id: &call.operation.id,
+            image: image.as_ref(),
             key: &call.operation.key,
             query: call.query(),
             api: call.api,
@@ -108,6 +110,7 @@ impl AppState {
             endpoint,
             scheme,
             host,
+            image,
             cache_query,
         })
     }
@@ -143,13 +146,14 @@ impl AppState {
             operation,
             api: call.api,
             body,
-            id: call.operation.id.into_owned(),
+            image: target.image,
             key: call.operation.key.into_owned(),
             query,
             links: LinkBase::new(&root, call.api, call.project.as_deref(), &glance),
             caller: CallContext {
                 endpoint: target.endpoint.into_owned(),
                 token: auth_context.token_header(),
+                service_token: auth_context.service_token_header(&self.auth),
                 request_id: context.ids.upstream(),
                 deadline: context.timing.deadline,
                 spent: context.log_fields.spent().clone(),

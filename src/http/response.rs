@@ -8,6 +8,7 @@ use crate::apis::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Microversio
 use crate::apis::nova::{ApiError, HandlerResponse};
 use crate::cache;
 use crate::telemetry::metrics::CacheOutcome;
+use crate::util::python_json;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -248,7 +249,7 @@ fn fault(headers: &mut HeaderMap, error: &ApiError, auth: &Authenticator) -> Str
         let body = serde_json::json!({ "error": {
             "code": 401, "title": "Unauthorized", "message": fault.message,
         }});
-        return body.to_string();
+        return python_json::to_string(&body);
     }
     headers.append(header::CONTENT_TYPE, FAULT_TYPE);
     fault.body()

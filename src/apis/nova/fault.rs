@@ -5,6 +5,7 @@ use super::metadata_body::BodyError;
 use super::microversion::Microversion;
 use crate::glance::GlanceError;
 use crate::keystone::{self, NoImageEndpoint};
+use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
 
@@ -158,7 +159,7 @@ impl Fault {
             }
             _ => json!({ "code": code, "message": message }),
         };
-        json!({ self.name(): fault }).to_string()
+        python_json::to_string(&json!({ self.name(): fault }))
     }
 }
 
