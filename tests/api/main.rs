@@ -31,15 +31,15 @@ mod http;
 #[cfg(test)]
 mod image_ids;
 #[cfg(test)]
+mod invalid_responses;
+#[cfg(test)]
 mod keystone;
-#[cfg(test)]
-mod liar;
-#[cfg(test)]
-mod lies;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod malformed_requests;
+#[cfg(test)]
+mod misbehaving_server;
 #[cfg(test)]
 mod pipelining;
 #[cfg(test)]
