@@ -1,7 +1,7 @@
 //! Error pages as Python's WebOb renders them, which Nova's router and Glance's v1 API both send.
 //!
 //! A page has a status, an explanation (usually the status's own) and a detail (often empty). The
-//! client's `Accept` chooses plain text, HTML or JSON; see [`crate::http`]'s negotiation.
+//! client's `Accept` chooses plain text, HTML or JSON.
 
 use http::StatusCode;
 use std::borrow::Cow;

@@ -13,19 +13,22 @@ use url::Url;
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The interfaces of an endpoint in a service catalog.
+/// The interfaces of an endpoint in a service catalog. Catalogs of the Identity API v2 spelled them
+/// with a suffix, which keystoneauth accepts too.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, Serialize, VariantNames,
 )]
 #[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
 pub enum Interface {
     /// For all clients.
     #[default]
+    #[strum(to_string = "public", serialize = "publicURL")]
     Public,
     /// For the cloud's own services.
+    #[strum(to_string = "internal", serialize = "internalURL")]
     Internal,
     /// For administrators.
+    #[strum(to_string = "admin", serialize = "adminURL")]
     Admin,
 }
 
@@ -175,6 +178,23 @@ mod tests {
             );
             assert!(!format!("{:?}", settings.validate()).contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn an_interface_has_two_spellings_and_one_name() {
+        for word in ["internal", "internalURL"] {
+            let interface = read(json!({"interface": word})).interface;
+            assert_eq!(
+                (interface, interface.as_str()),
+                (Interface::Internal, "internal")
+            );
+        }
+        let error = serde_json::from_value::<Keystone>(json!({"interface": "InternalURL"}));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("is not one of public, internal, admin"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::request_observer::RequestLogFields;
 use crate::apis::nova::ApiError;
 use crate::cache::{CacheIsolation, IsolationScope};
 use crate::glance::Endpoint;
-use crate::keystone::{self, DigestKey, NoImageEndpoint, ScopeKind, Token, TokenValidator};
+use crate::keystone::{
+    self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
+};
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -20,6 +22,8 @@ use tracing::Instrument;
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
+/// The service type whose access rules apply.
+const SERVICE_TYPE: &str = "compute";
 
 /// Who judges tokens.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct AuthContext<'r> {
     principal: Principal,
     /// The token that Glance is called with.
     token: Option<&'r str>,
+    /// The validated service token that the request brought.
+    service_token: Option<&'r str>,
     /// Where Glance is, unless the token's catalog says.
     endpoint: Option<&'r Endpoint>,
 }
@@ -116,19 +122,24 @@ impl Authenticator {
                 AuthBackend::None => return Ok(self.auth_context_for(Principal::Unknown, None)),
             };
             let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
-            let token = validate(keystone, text, validation_context).await?;
-            let service = match headers.get(SERVICE_TOKEN) {
-                Some(value) => {
-                    let text = printable_ascii(value.as_bytes()).ok_or(ApiError::Unauthorized)?;
-                    Some(validate(keystone, text, validation_context).await?)
+            let service_text = service_token(headers)?;
+            let service = match service_text {
+                Some(text) => {
+                    let expired = ExpiredTokens::Rejected;
+                    Some(validate(keystone, text, expired, validation_context).await?)
                 }
                 None => None,
             };
+            let expired = keystone.expired_tokens(service.as_deref());
+            let token = validate(keystone, text, expired, validation_context).await?;
+            validation_context.log_fields.token(&token);
             let (method, path) = (request.method().as_str(), request.uri().path());
-            if !keystone.authorizes(&token, service.as_deref(), method, path) {
+            if !keystone.authorizes(&token, service.as_deref(), SERVICE_TYPE, method, path) {
                 return Err(ApiError::Unauthorized);
             }
-            Ok(self.auth_context_for(Principal::Validated(token), Some(text)))
+            let mut context = self.auth_context_for(Principal::Validated(token), Some(text));
+            context.service_token = service_text;
+            Ok(context)
         }
     }
 
@@ -140,6 +151,7 @@ impl Authenticator {
         AuthContext {
             principal,
             token,
+            service_token: None,
             endpoint: self.endpoint.as_ref(),
         }
     }
@@ -207,6 +219,15 @@ impl<'r> AuthContext<'r> {
         value.set_sensitive(true);
         Some(value)
     }
+
+    /// The service token to call Glance with.
+    #[must_use]
+    pub fn service_token_header(&self, auth: &Authenticator) -> Option<http::HeaderValue> {
+        match &auth.mode {
+            AuthBackend::Keystone(keystone) => keystone.service_token(self.service_token),
+            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        }
+    }
 }
 
 /// `X-Storage-Token` is an old name that counts when the usual one is absent. Of two tokens nobody
@@ -219,6 +240,20 @@ fn client_token(headers: &HeaderMap) -> Option<&str> {
     let (first, others) = of(AUTH_TOKEN).or_else(|| of(STORAGE_TOKEN))?;
     let only = others.is_none().then_some(first)?;
     printable_ascii(only.as_bytes()).filter(|token| !token.is_empty())
+}
+
+/// The service token, if the request brought one; an empty header brings none. Of two tokens it is
+/// unknown which one is meant, so they are invalid.
+fn service_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut values = headers.get_all(SERVICE_TOKEN);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) if only.is_empty() => Ok(None),
+        (Some(only), None) => printable_ascii(only.as_bytes())
+            .map(Some)
+            .ok_or(ApiError::Unauthorized),
+        (Some(_), Some(_)) => Err(ApiError::Unauthorized),
+    }
 }
 
 /// Text of visible ASCII. All bytes are looked at in any case, which processors do many at a time.
@@ -234,31 +269,31 @@ fn printable_ascii(bytes: &[u8]) -> Option<&str> {
 fn validate<'r>(
     keystone: &'r TokenValidator,
     token: &'r str,
+    expired: ExpiredTokens,
     validation_context: ValidationContext<'r>,
 ) -> impl Future<Output = Result<Arc<Token>, ApiError>> {
-    let known = keystone.cached(token);
+    let known = keystone.cached_with(token, expired);
     async move {
-        let token = match known {
-            Some(Ok(token)) => token,
-            Some(Err(keystone::InvalidToken)) => return Err(ApiError::Unauthorized),
+        match known {
+            Some(Ok(token)) => Ok(token),
+            Some(Err(keystone::InvalidToken)) => Err(ApiError::Unauthorized),
             // Boxed, since most requests come with a token that is known.
-            None => Box::pin(ask(keystone, token, validation_context)).await?,
-        };
-        validation_context.log_fields.token(&token);
-        Ok(token)
+            None => Box::pin(ask(keystone, token, expired, validation_context)).await,
+        }
     }
 }
 
 async fn ask(
     keystone: &TokenValidator,
     token: &str,
+    expired: ExpiredTokens,
     validation_context: ValidationContext<'_>,
 ) -> Result<Arc<Token>, ApiError> {
     let _waiting = validation_context.log_fields.spent().start();
     let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
     let task = async move {
         use secrecy::ExposeSecret;
-        keystone.validate(token.expose_secret()).await
+        keystone.validate_with(token.expose_secret(), expired).await
     };
     let answer = validation_context
         .spawner
@@ -293,6 +328,27 @@ mod tests {
             request = request.append_header(header);
         }
         assert_eq!(client_token(request.to_http_request().headers()), token);
+    }
+
+    #[rstest]
+    #[case(&[], Ok(None))]
+    #[case(&[""], Ok(None))]
+    #[case(&["s"], Ok(Some("s")))]
+    #[case(&["s", "t"], Err(()))]
+    #[case(&["", "t"], Err(()))]
+    #[case(&["", ""], Err(()))]
+    #[case(&["tökén"], Err(()))]
+    fn an_empty_service_token_is_none_and_two_are_invalid(
+        #[case] sent: &[&str],
+        #[case] expected: Result<Option<&str>, ()>,
+    ) {
+        let mut request = TestRequest::default();
+        for value in sent {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request = request.append_header((SERVICE_TOKEN, value));
+        }
+        let request = request.to_http_request();
+        assert_eq!(service_token(request.headers()).map_err(drop), expected);
     }
 
     #[test]

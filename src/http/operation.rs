@@ -153,6 +153,7 @@ impl AppState {
             caller: CallContext {
                 endpoint: target.endpoint.into_owned(),
                 token: auth_context.token_header(),
+                service_token: auth_context.service_token_header(&self.auth),
                 request_id: context.ids.upstream(),
                 deadline: context.timing.deadline,
                 spent: context.log_fields.spent().clone(),
