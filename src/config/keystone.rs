@@ -13,8 +13,8 @@ use url::Url;
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The interfaces of an endpoint in a service catalog. Catalogs of the Identity API v2 spelled them
-/// with a suffix, which keystoneauth accepts too.
+/// The interfaces of an endpoint in a service catalog. `publicURL` and its like, as catalogs of the
+/// Identity API v2 spelled them, mean the same; keystoneauth accepts both.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, Serialize, VariantNames,
 )]

@@ -11,6 +11,7 @@ use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
 };
+use crate::upstream::FairnessKey;
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -21,6 +22,8 @@ use tracing::Instrument;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
+/// Keystone's ids are 32 hexadecimal digits, its column holds 64.
+const MAX_PROJECT_ID_BYTES: usize = 64;
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 /// The service type whose access rules apply.
 const SERVICE_TYPE: &str = "compute";
@@ -158,12 +161,17 @@ impl Authenticator {
 }
 
 impl<'r> AuthContext<'r> {
-    /// The project in the path must be the token's own.
+    /// The project in the path must be the token's own. Where the gateway does not know the token's, it must be short
+    /// enough to be one: it stands in every link of the answer.
     pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
-        let (Principal::Validated(token), Some(path)) = (&self.principal, path) else {
+        let Some(path) = path else {
             return Ok(());
         };
-        let own = token.project_id().unwrap_or("None");
+        let own = match &self.principal {
+            Principal::Validated(token) => token.project_id().unwrap_or("None"),
+            Principal::Unknown if path.len() <= MAX_PROJECT_ID_BYTES => return Ok(()),
+            Principal::Unknown => "None",
+        };
         if own == path {
             return Ok(());
         }
@@ -190,6 +198,19 @@ impl<'r> AuthContext<'r> {
             }
             (Principal::Unknown, AuthBackend::None) => Some(IsolationScope::anonymous()),
             (Principal::Unknown, AuthBackend::Keystone(_)) => None,
+        }
+    }
+
+    /// The project whose turn in the queue to Glance this caller's calls take; where no token was
+    /// validated, the token stands for it.
+    #[must_use]
+    pub fn fairness_key(&self) -> FairnessKey {
+        match &self.principal {
+            Principal::Validated(token) => FairnessKey::new(match token.identity() {
+                Some(identity) => identity.project_id(),
+                None => token.user_id(),
+            }),
+            Principal::Unknown => FairnessKey::new(self.token),
         }
     }
 
