@@ -17,6 +17,9 @@ mod keystone;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+#[path = "../api/process.rs"]
+mod process;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod recorded;
@@ -30,6 +33,8 @@ mod services;
 mod stack;
 #[cfg(test)]
 mod stub;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod wall;
 #[cfg(test)]
