@@ -1,6 +1,6 @@
 //! Whole raw requests: the bytes of a connection, before a gateway with a Glance that has every image.
 
-use nova_image_proxy::app::App;
+use nova_image_proxy::application::Application;
 use nova_image_proxy::config;
 use nova_image_proxy::server::request_framing::{RequestFraming, Scan};
 use nova_image_proxy::telemetry::log_writer::LogWriter;
@@ -215,11 +215,11 @@ fn gateway() -> SocketAddr {
     ];
     let environment =
         settings.map(|(name, value)| (format!("NOVA_IMAGE_PROXY__{name}"), value.to_owned()));
-    let settings = config::load(None, environment).expect("settings");
+    let settings = config::load(&[], environment).expect("settings");
     let (ready, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
-            let app = App::build(&settings, &LogWriter::null()).expect("no gateway");
+            let app = Application::build(&settings, &LogWriter::null()).expect("no gateway");
             let served = app.run(std::future::pending(), |address| {
                 ready.send(address).expect("not wanted");
             });

@@ -11,6 +11,7 @@ use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
 };
+use crate::upstream::FairnessKey;
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -197,6 +198,19 @@ impl<'r> AuthContext<'r> {
             }
             (Principal::Unknown, AuthBackend::None) => Some(IsolationScope::anonymous()),
             (Principal::Unknown, AuthBackend::Keystone(_)) => None,
+        }
+    }
+
+    /// The project whose turn in the queue to Glance this caller's calls take; where no token was
+    /// validated, the token stands for it.
+    #[must_use]
+    pub fn fairness_key(&self) -> FairnessKey {
+        match &self.principal {
+            Principal::Validated(token) => FairnessKey::new(match token.identity() {
+                Some(identity) => identity.project_id(),
+                None => token.user_id(),
+            }),
+            Principal::Unknown => FairnessKey::new(self.token),
         }
     }
 

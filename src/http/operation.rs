@@ -154,6 +154,7 @@ impl AppState {
                 token: auth_context.token_header(),
                 service_token: auth_context.service_token_header(&self.auth),
                 request_id: context.ids.upstream(),
+                fairness_key: auth_context.fairness_key(),
                 deadline: context.timing.deadline,
                 spent: context.log_fields.spent().clone(),
             },

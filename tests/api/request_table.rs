@@ -294,7 +294,7 @@ fn every_operation_takes_every_row() {
 /// The same with images that exist in a Glance that keeps them; deletions come last, and each takes its own image.
 #[test]
 fn the_embedded_glance_gives_the_same_answers() {
-    let gateway = Gateway::start(&[("AUTH__MODE", "none")]);
+    let gateway = Gateway::start(&[]);
     let id = "e3bedded-0000-4000-8000-000000000004";
     let item = format!(
         "PUT /v2.1/images/{id}/metadata/k HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\

@@ -8,7 +8,7 @@ const REQUESTS: usize = 1000;
 const IMAGE: &str = "/v2.1/images/e3bedded-0000-4000-8000-000000000004/metadata";
 
 fn gateway() -> Process {
-    Process::start(&[("AUTH__MODE", "none"), ("GLANCE__MODE", "embedded")])
+    Process::start(&[])
 }
 
 fn output(command: &mut Command) -> String {

@@ -3,33 +3,34 @@
 use crate::admin::{Admin, Readiness, Target};
 use crate::apis::nova::ImageService;
 use crate::apis::nova::write_locks::WriteLocks;
-use crate::banner;
 use crate::cache::ResponseCache;
-use crate::config::{self, AuthMode, GlanceMode, Settings};
+use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
+use crate::quickstart;
 use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
-use crate::upstream::{
-    self, ClientSettings, OutlierDetection, UpstreamCounters, UpstreamPolicy, UpstreamSnapshot,
-    client,
-};
+use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
+use url::Url;
 
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The runtime for upstream work cannot be had.
+    /// The settings do not allow what was found at start.
+    #[error("{0}")]
+    Settings(Violation),
+    /// The runtime for upstream calls cannot start.
     #[error("cannot start the runtime for upstream calls: {0}")]
     Runtime(#[source] std::io::Error),
     /// The HTTP client cannot be set up.
@@ -46,22 +47,41 @@ pub enum StartError {
     Server(#[from] BindError),
 }
 
-/// A gateway that is ready to accept connections.
-pub struct App {
-    server: Server,
-    /// Kept for as long as requests are served.
-    upstream: runtime::RuntimeGuard,
-    /// The Glance inside this process, where the settings want one.
-    embedded: Option<EmbeddedGlance>,
-    /// The operator's port, where the settings want one.
-    admin: Option<Admin>,
-    readiness: Arc<Readiness>,
-    banner: Option<String>,
+impl StartError {
+    /// Whether other settings are the remedy, rather than another try.
+    #[must_use]
+    pub fn is_settings(&self) -> bool {
+        match self {
+            Self::Settings(_) | Self::Keystone(BuildError::Settings(_)) => true,
+            Self::Runtime(_)
+            | Self::Client(_)
+            | Self::Keystone(BuildError::Random(_))
+            | Self::Embedded(_)
+            | Self::Server(_) => false,
+        }
+    }
 }
 
-impl App {
+/// A gateway that is ready to accept connections.
+pub struct Application {
+    server: Server,
+    /// Runs upstream calls for as long as requests are served.
+    upstream: runtime::RuntimeGuard,
+    /// The Glance inside this process, with `glance.mode = "embedded"`.
+    embedded: Option<EmbeddedGlance>,
+    /// The admin listener, unless it is off.
+    admin: Option<Admin>,
+    readiness: Arc<Readiness>,
+    quickstart: Option<String>,
+}
+
+impl Application {
     /// Builds everything and binds the listeners, inside an actix system. `settings` come from
     /// [`crate::config::load`]; `log` takes the access lines.
+    ///
+    /// # Errors
+    /// When a part cannot start, or when the socket that the process inherited is one that the
+    /// settings do not allow.
     pub fn build(settings: &Settings, log: &LogWriter) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
@@ -93,21 +113,23 @@ impl App {
         show(&mut metrics, &mode, log);
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
         show_requests(&mut metrics, &front.concurrency_limit);
-        show_calls(&mut metrics, front.service.glance.counters());
+        metrics.register(|registry| front.service.glance.metrics().register(registry));
         let answers = Arc::clone(&front.service.answers);
         metrics.on_scrape(move || answers.update_gauges());
         let server = Server::bind(front)?;
+        if let Some(violation) = settings.check_listener(server.address()) {
+            return Err(StartError::Settings(violation));
+        }
         show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
-        if let Some(admin) = &admin {
-            tracing::info!(address = %admin.address(), "the operator's port is open");
-        }
-        let open = settings.auth.mode == Some(AuthMode::None);
-        let banner = embedded.as_ref().filter(|_| open).map(|glance| {
+        let admin_address = admin.as_ref().map(Admin::address);
+        log_summary(settings, server.address(), admin_address);
+        let is_open = settings.auth.mode == Some(AuthMode::None);
+        let quickstart = embedded.as_ref().filter(|_| is_open).map(|glance| {
             let prefix = &settings.server.path_prefix;
-            banner::text(server.address(), prefix, glance.sample_image())
+            quickstart::text(server.address(), prefix, glance.sample_image())
         });
         Ok(Self {
             server,
@@ -115,7 +137,7 @@ impl App {
             embedded,
             admin,
             readiness,
-            banner,
+            quickstart,
         })
     }
 
@@ -125,16 +147,16 @@ impl App {
         self.server.address()
     }
 
-    /// The address of the operator's port, where there is one.
+    /// The address of the admin listener, unless it is off.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// What to try first, for a gateway that needs no cloud and no token.
+    /// The first requests to try, for a gateway that needs no cloud and no token.
     #[must_use]
-    pub fn banner(&self) -> Option<&str> {
-        self.banner.as_deref()
+    pub fn quickstart(&self) -> Option<&str> {
+        self.quickstart.as_deref()
     }
 
     /// Serves until `stop` is ready and the requests in flight are answered. `ready` is called
@@ -159,6 +181,28 @@ impl App {
         drop(self.upstream);
         served
     }
+}
+
+/// Logs which cloud is served, and where, in one line.
+fn log_summary(settings: &Settings, clients: SocketAddr, admin: Option<SocketAddr>) {
+    let keystone = match (settings.auth.mode, &settings.keystone.auth_url) {
+        (Some(AuthMode::Keystone), Some(url)) => url.as_str(),
+        (Some(AuthMode::Passthrough), _) => "none (Glance judges tokens)",
+        (Some(AuthMode::Keystone | AuthMode::None) | None, _) => "none (no tokens needed)",
+    };
+    let endpoints: Vec<_> = settings.glance.endpoints.iter().map(Url::as_str).collect();
+    let glance = match settings.glance.mode {
+        Some(GlanceMode::Embedded) => "embedded".to_owned(),
+        Some(GlanceMode::External) | None if endpoints.is_empty() => "catalog".to_owned(),
+        Some(GlanceMode::External) | None => endpoints.join(","),
+    };
+    let cache = if settings.cache.enabled {
+        humantime::format_duration(settings.cache.ttl).to_string()
+    } else {
+        "off".to_owned()
+    };
+    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(keystone, glance, cache, %clients, admin, "serving");
 }
 
 /// One thread parses while another renders; more would only take cores from the workers.
@@ -195,10 +239,10 @@ fn mode(
 
 fn rules(glance: &config::Glance) -> UpstreamPolicy {
     UpstreamPolicy {
-        ejection: OutlierDetection {
-            after: glance.eject_after,
-            first: glance.eject_for,
-            longest: glance.eject_at_most,
+        outlier_detection: OutlierDetection {
+            consecutive_failures: glance.eject_after,
+            base_ejection_time: glance.eject_for,
+            max_ejection_time: glance.eject_at_most,
         },
         retries: glance.retries,
         max_in_flight: glance.max_in_flight,
@@ -273,60 +317,6 @@ fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
     }
     let help = "Most connections of clients at a time (server.max_connections)";
     metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
-}
-
-/// Adds what happens on the way to Glance.
-fn show_calls(metrics: &mut Metrics, counters: &Arc<UpstreamCounters>) {
-    type Read = fn(UpstreamSnapshot) -> MetricValue;
-    let numbers: [(&'static str, &'static str, Read); 9] = [
-        (
-            "glance_calls",
-            "Calls to Glance, each once however often it was sent",
-            |now| MetricValue::Count(now.calls),
-        ),
-        (
-            "glance_calls_refused",
-            "Calls refused because too many waited",
-            |now| MetricValue::Count(now.queue_full),
-        ),
-        ("glance_retries", "Calls to Glance sent once more", |now| {
-            MetricValue::Count(now.retries)
-        }),
-        (
-            "glance_failovers",
-            "Of those, sent to another endpoint",
-            |now| MetricValue::Count(now.failovers),
-        ),
-        (
-            "glance_retries_over_budget",
-            "Calls not sent once more because too many were",
-            |now| MetricValue::Count(now.budget_exhausted),
-        ),
-        (
-            "glance_ejections",
-            "How often an endpoint was left out",
-            |now| MetricValue::Count(now.ejections),
-        ),
-        (
-            "glance_readmissions",
-            "How often an endpoint came back",
-            |now| MetricValue::Count(now.readmissions),
-        ),
-        (
-            "glance_calls_in_flight",
-            "Calls to Glance on the wire",
-            |now| gauge(now.in_flight),
-        ),
-        (
-            "glance_calls_waiting",
-            "Calls that wait for their turn",
-            |now| gauge(now.waiting),
-        ),
-    ];
-    for (name, help, read) in numbers {
-        let counters = Arc::clone(counters);
-        metrics.register_callback(name, help, move || read(counters.snapshot()));
-    }
 }
 
 /// A number that goes up and down, as far as it can be shown.
