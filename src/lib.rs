@@ -1,14 +1,14 @@
 //! A gateway that gives legacy compute clients back the image API that Nova took away.
 //!
-//! A request comes in through [`server`], passes [`http`] (ids, token, route, microversion, body),
-//! is answered by [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
+//! A request comes in through [`server`], passes [`http`] (ids, limits, access log), is answered by
+//! [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
 //! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`app`]
 //! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] is the Glance.
 //!
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin, banner ▸ server, apis ▸ http ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
 //! ```
 
 pub mod admin;
@@ -38,9 +38,8 @@ mod direction {
         &["main"],
         &["app", "cli"],
         &["admin", "banner"],
-        &["server"],
+        &["server", "apis"],
         &["http"],
-        &["apis"],
         &["cache"],
         &["glance", "keystone", "embedded"],
         &["upstream"],

@@ -6,6 +6,7 @@ use super::list_query;
 use super::service::{ImageService, OperationInput, while_doing};
 use super::view::{self, Detail, ListView};
 use crate::glance::Image;
+use crate::http::HttpError;
 
 /// `GET /images` and `GET /images/detail`: all images there are, or `limit` of them.
 pub async fn list(
@@ -58,7 +59,7 @@ pub async fn delete(
         .locks
         .lock(&request.id, request.caller.deadline)
         .await;
-    let _turn = turn.ok_or(ApiError::Timeout)?;
+    let _turn = turn.ok_or(HttpError::Timeout)?;
     let mut write = service.answers.write(&request.id);
     let deleted = service.glance.delete(&request.caller, &request.id);
     let deleted = service

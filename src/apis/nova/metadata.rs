@@ -8,6 +8,7 @@ use super::service::{ImageService, OperationInput, while_doing};
 use super::{list_query, metadata_body, view};
 use crate::cache::WriteGuard;
 use crate::glance::{GlanceError, Image, patch};
+use crate::http::HttpError;
 use bytes::Bytes;
 
 /// `GET /images/{id}/metadata`
@@ -93,7 +94,7 @@ async fn write(
         .locks
         .lock(&request.id, request.caller.deadline)
         .await;
-    let _turn = turn.ok_or(ApiError::Timeout)?;
+    let _turn = turn.ok_or(HttpError::Timeout)?;
     // Also for a change that turns out to change nothing: its client was told of the image as it
     // is now, and must not be shown an older one afterwards.
     let mut write = service.answers.write(&request.id);
