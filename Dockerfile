@@ -7,6 +7,7 @@ RUN apt-get update \
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
+COPY crates crates
 COPY src src
 RUN cargo build --release --locked --bin nova-image-proxy
 

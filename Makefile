@@ -15,13 +15,14 @@ run: ## start the gateway; settings as in config/gateway.toml or NOVA_IMAGE_PROX
 
 lint: ## formatting and every clippy lint
 	cargo fmt --check
-	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --workspace --all-targets --no-default-features -- -D warnings
 
 test: lint ## everything, against real Keystone, Glance and Nova (installed on first use, a minute)
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --with-nova --dir $(TEST_STACK) >/dev/null; \
-	OPENSTACK_STACK=$(TEST_STACK)/stack.json $(CARGO_TEST) --all-features; \
-	cargo test --doc
+	OPENSTACK_STACK=$(TEST_STACK)/stack.json $(CARGO_TEST) --workspace --all-features; \
+	cargo test --workspace --doc
 
 reference: ## every recorded answer asked of Nova itself, without the gateway
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \

@@ -6,23 +6,21 @@ use crate::apis::nova::{ImageService, NovaApi};
 use crate::banner;
 use crate::cache::ResponseCache;
 use crate::config::{self, AuthMode, GlanceMode, Settings};
-use crate::embedded::{self, EmbeddedGlance, Judgement, NoIdentity};
+use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
-use crate::keystone::{self, BuildError, Catalogs, DigestKey, Token, TokenValidator};
+use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
-use crate::upstream::runtime::{self, Spawner, TaskAborted};
+use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{
     self, ClientSettings, OutlierDetection, UpstreamCounters, UpstreamPolicy, UpstreamSnapshot,
     client,
 };
-use futures_util::FutureExt as _;
-use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
@@ -74,7 +72,7 @@ impl App {
         let counted = client.counted(&metrics.upstream);
         let mode = mode(settings, &counted)?;
         let embedded = match settings.glance.mode {
-            Some(GlanceMode::Embedded) => Some(start_embedded(settings, &mode, &spawner)?),
+            Some(GlanceMode::Embedded) => Some(embedded::start(settings, &mode, &spawner)?),
             Some(GlanceMode::External) | None => None,
         };
         let endpoints = match &embedded {
@@ -212,55 +210,6 @@ fn rules(glance: &config::Glance) -> UpstreamPolicy {
         max_in_flight: glance.max_in_flight,
         max_queue: glance.max_queue,
     }
-}
-
-/// The embedded Glance judges tokens itself, as any Glance does, and by the same Keystone.
-fn start_embedded(
-    settings: &Settings,
-    mode: &AuthBackend,
-    spawner: &Spawner,
-) -> Result<EmbeddedGlance, embedded::StartError> {
-    let glance = EmbeddedGlance::builder(settings.embedded.clone());
-    match mode {
-        AuthBackend::Keystone(keystone) => {
-            let (keystone, spawner) = (keystone.clone(), spawner.clone());
-            glance
-                .judge(move |token| judgement(token, &keystone, &spawner))
-                .start()
-        }
-        AuthBackend::Passthrough(_) | AuthBackend::None => glance.start(),
-    }
-}
-
-fn judgement(token: &str, keystone: &TokenValidator, spawner: &Spawner) -> Judgement {
-    let (keystone, spawner) = (keystone.clone(), spawner.clone());
-    let token = SecretString::from(token);
-    let validation = async move { keystone.validate(token.expose_secret()).await };
-    let judgement = async move {
-        match spawner.run(validation).await {
-            Ok(Ok(token)) => caller(&token),
-            Ok(Err(keystone::Error::InvalidToken)) => Err(NoIdentity::Refused),
-            Ok(Err(keystone::Error::Unavailable(_) | keystone::Error::InvalidResponse(_)))
-            | Err(TaskAborted) => Err(NoIdentity::Unavailable),
-        }
-    };
-    judgement.boxed()
-}
-
-/// Who a token is for Glance. Its policies are about projects, so a token without one has no
-/// rights there; and the rules that limit a token to calls of the compute API allow none of Glance's.
-fn caller(token: &Token) -> Result<embedded::Identity, NoIdentity> {
-    if token.has_access_rules() {
-        return Err(NoIdentity::Refused);
-    }
-    let (project, roles) = token.identity().map_or(("", &[][..]), |identity| {
-        (identity.project_id(), identity.roles())
-    });
-    Ok(embedded::Identity {
-        project: project.to_owned(),
-        user: token.user_id().to_owned(),
-        roles: roles.iter().map(|role| role.to_lowercase()).collect(),
-    })
 }
 
 /// Who has to be there for requests to be answered.

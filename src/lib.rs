@@ -3,12 +3,12 @@
 //! A request comes in through [`server`], passes [`http`] (ids, limits, access log), is answered by
 //! [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
 //! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`app`]
-//! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] is the Glance.
+//! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] starts a Glance of its own.
 //!
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner ▸ server, apis ▸ http ▸ cache ▸ glance, keystone, embedded ▸ upstream ▸ telemetry ▸ config
+//! app, cli ▸ admin, banner, embedded ▸ server, apis ▸ http ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -25,6 +25,7 @@ pub mod keystone;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
+pub mod util;
 
 #[cfg(test)]
 mod direction {
@@ -37,14 +38,15 @@ mod direction {
     const ROWS: &[&[&str]] = &[
         &["main"],
         &["app", "cli"],
-        &["admin", "banner"],
-        &["server", "apis"],
+        &["admin", "banner", "embedded"],
+        &["server"],
         &["http"],
         &["cache"],
-        &["glance", "keystone", "embedded"],
+        &["glance", "keystone"],
         &["upstream"],
         &["telemetry"],
         &["config"],
+        &["util"],
     ];
 
     fn row(module: &str) -> usize {

@@ -9,6 +9,7 @@
 //! for a while. Until that is over what the write is about stays *closed*: answers are fetched one
 //! by one and not kept.
 
+use crate::glance::ImageId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,12 +30,11 @@ pub enum CacheTag {
 }
 
 impl CacheTag {
-    /// The image with this id. Only ids in the usual form of a UUID are told apart here; any other
-    /// text might be a second name for the same image, as databases compare text.
+    /// The image with this id. Only canonical ids are told apart here: a database may take any other
+    /// text for a second spelling of the same image's id.
     #[must_use]
-    pub fn image(id: &str) -> Option<Self> {
-        let usual = id.len() == 36;
-        Uuid::try_parse(id).ok().filter(|_| usual).map(Self::Image)
+    pub fn image(id: &ImageId) -> Option<Self> {
+        id.canonical().map(Self::Image)
     }
 }
 
@@ -111,7 +111,7 @@ impl GenerationTable {
     }
 
     /// Begins a write to the image with this id.
-    pub fn write(&self, id: &str) -> WriteGuard<'_> {
+    pub fn write(&self, id: &ImageId) -> WriteGuard<'_> {
         let image = CacheTag::image(id).map_or(&self.global, |tag| self.slot(tag));
         WriteGuard {
             generations: self,
@@ -190,8 +190,12 @@ mod tests {
 
     const ONE: &str = "11111111-2222-4333-8444-555555555555";
 
-    fn image(id: &str) -> CacheTag {
-        CacheTag::image(id).unwrap()
+    fn id(text: &str) -> ImageId {
+        ImageId::parse(text).unwrap()
+    }
+
+    fn image(text: &str) -> CacheTag {
+        CacheTag::image(&id(text)).unwrap()
     }
 
     #[test]
@@ -199,7 +203,7 @@ mod tests {
         let generations = GenerationTable::default();
         let other = image("11111111-2222-4333-8444-555555555556");
         let before = [CacheTag::List, image(ONE), other].map(|tag| generations.read(tag, 0));
-        drop(generations.write(ONE));
+        drop(generations.write(&id(ONE)));
         let after = [CacheTag::List, image(ONE), other].map(|tag| generations.read(tag, 0));
         assert_ne!(before[0], after[0]);
         assert_ne!(before[1], after[1]);
@@ -208,16 +212,10 @@ mod tests {
 
     #[test]
     fn the_case_of_an_id_does_not_matter_and_other_forms_of_it_are_no_subject() {
-        let id = "aaaaaaaa-2222-4333-8444-555555555555";
-        assert_eq!(image(id), image(&id.to_uppercase()));
-        for other in [
-            &id.replace('-', ""),
-            &format!("{{{id}}}"),
-            &format!("{id} "),
-            "",
-            "detail",
-        ] {
-            assert_eq!(CacheTag::image(other), None, "{other}");
+        let text = "aaaaaaaa-2222-4333-8444-555555555555";
+        assert_eq!(image(text), image(&text.to_uppercase()));
+        for other in [&text.replace('-', ""), &format!("{text}~"), "detail"] {
+            assert_eq!(CacheTag::image(&id(other)), None, "{other}");
         }
     }
 
@@ -225,7 +223,7 @@ mod tests {
     fn a_write_to_an_odd_id_makes_everything_old() {
         let generations = GenerationTable::default();
         let before = generations.read(image(ONE), 0);
-        drop(generations.write(&format!("{ONE} ")));
+        drop(generations.write(&id(&format!("{ONE}~"))));
         assert_ne!(before, generations.read(image(ONE), 0));
     }
 
@@ -233,7 +231,7 @@ mod tests {
     fn the_stamps_change_when_the_write_is_over_and_not_before() {
         let generations = GenerationTable::default();
         let before = generations.read(CacheTag::List, 0);
-        let guard = generations.write(ONE);
+        let guard = generations.write(&id(ONE));
         assert_eq!(before, generations.read(CacheTag::List, 0));
         drop(guard);
         assert_ne!(before, generations.read(CacheTag::List, 0));
@@ -243,7 +241,7 @@ mod tests {
     async fn an_unknown_outcome_closes_until_the_deadline_and_a_grace_have_passed() {
         let generations = GenerationTable::default();
         let deadline = Instant::now() + Duration::from_secs(30);
-        let mut guard = generations.write(ONE);
+        let mut guard = generations.write(&id(ONE));
         guard.call_started(deadline);
         drop(guard);
         for tag in [image(ONE), CacheTag::List] {
@@ -263,7 +261,7 @@ mod tests {
     #[test]
     fn a_known_outcome_closes_nothing() {
         let generations = GenerationTable::default();
-        let mut guard = generations.write(ONE);
+        let mut guard = generations.write(&id(ONE));
         guard.call_started(Instant::now() + Duration::from_secs(30));
         guard.outcome_known();
         drop(guard);
@@ -274,7 +272,7 @@ mod tests {
     #[test]
     fn an_unknown_outcome_of_an_odd_id_closes_everything() {
         let generations = GenerationTable::default();
-        let mut guard = generations.write("odd");
+        let mut guard = generations.write(&id("odd"));
         guard.call_started(Instant::now() + Duration::from_secs(30));
         drop(guard);
         assert!(generations.is_uncacheable(image(ONE), Instant::now()));

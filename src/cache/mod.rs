@@ -6,14 +6,13 @@
 //! | what it answers | `key.rs` |
 //! | whether a write has made it old | `generation.rs` |
 //! | where answers are kept, within a bound | `store.rs` |
-//! | many readers of one fetch | `receiver.rs` |
+//! | many readers of one fetch | `util/single_flight.rs` |
 //! | how these act together | `cache.rs` |
 
 mod generation;
 mod isolation;
 mod key;
 mod response_cache;
-mod single_flight;
 mod store;
 
 pub use crate::config::CacheIsolation;

@@ -2,12 +2,13 @@
 
 use super::generation::{Generation, GenerationTable, WriteGuard};
 use super::isolation::IsolationScope;
-use super::key::CacheQuery;
-use super::single_flight::{Role, SingleFlight};
+use super::key::{CacheKey, CacheQuery};
 use super::store::Store;
 use crate::config;
+use crate::glance::ImageId;
 use crate::telemetry::metrics::{CacheMetrics, CacheOutcome};
 use crate::upstream::runtime::{Spawner, TaskAborted};
+use crate::util::single_flight::{Role, SingleFlight};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 
 /// An image that is coming into being is looked at again after this long: clients poll for it.
 const TRANSITIONAL_TTL: Duration = Duration::from_secs(1);
+
+/// Different requests fetched for several readers at one moment; beyond that each fetches alone.
+const MAX_IN_FLIGHT: usize = 4096;
 
 /// What the cache must know of a failed fetch.
 pub trait CacheableError: Clone + Send + Sync + 'static {
@@ -77,7 +81,7 @@ struct FetchOutcome<E> {
 pub struct ResponseCache<E> {
     store: Store,
     generations: GenerationTable,
-    single_flight: SingleFlight<FetchOutcome<E>>,
+    single_flight: SingleFlight<CacheKey, Generation, FetchOutcome<E>>,
     ttl: Duration,
     stale_if_error: Duration,
     metrics: CacheMetrics,
@@ -94,7 +98,7 @@ impl<E: CacheableError> ResponseCache<E> {
                 metrics.evictions.clone(),
             ),
             generations: GenerationTable::default(),
-            single_flight: SingleFlight::default(),
+            single_flight: SingleFlight::new(MAX_IN_FLIGHT),
             ttl: settings.ttl,
             stale_if_error: settings.stale_if_error,
             metrics,
@@ -156,20 +160,16 @@ impl<E: CacheableError> ResponseCache<E> {
         let joinable_until = began + self.ttl.min(TRANSITIONAL_TTL);
         match self
             .single_flight
-            .join_or_lead(&query.key, generation, began, joinable_until)
+            .join_or_lead(&query.key, generation, began, Some(joinable_until))
         {
-            Role::Follower(mut receiver) => {
-                let landed = receiver.wait_for(Option::is_some).await;
-                let landed = landed.ok().and_then(|landed| landed.clone());
-                match landed.ok_or(TaskAborted)? {
-                    FetchOutcome {
-                        result: Err(error), ..
-                    } if error.is_caller_specific() && query.key.scope().token_number() == 0 => {
-                        fetch_uncached(spawner, fetch, CacheOutcome::Miss).await
-                    }
-                    landed => Ok(landed.given(CacheOutcome::Coalesced)),
+            Role::Follower(follower) => match follower.outcome().await.ok_or(TaskAborted)? {
+                FetchOutcome {
+                    result: Err(error), ..
+                } if error.is_caller_specific() && query.key.scope().token_number() == 0 => {
+                    fetch_uncached(spawner, fetch, CacheOutcome::Miss).await
                 }
-            }
+                landed => Ok(landed.given(CacheOutcome::Coalesced)),
+            },
             Role::Leader(leader) => {
                 let cache = Arc::clone(self);
                 let work = async move {
@@ -199,7 +199,7 @@ impl<E: CacheableError> ResponseCache<E> {
 
     /// Begins a write to the image with this id.
     #[must_use]
-    pub fn write(&self, id: &str) -> WriteGuard<'_> {
+    pub fn write(&self, id: &ImageId) -> WriteGuard<'_> {
         self.generations.write(id)
     }
 

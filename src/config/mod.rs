@@ -264,6 +264,13 @@ impl Settings {
                  whether the token is still good",
             ));
         }
+        if embedded && !cfg!(feature = "embedded") {
+            violations.push(Violation::new(
+                "glance.mode",
+                "this build has no embedded Glance (cargo feature `embedded`); name a Keystone or a \
+                 Glance in keystone.auth_url or glance.endpoints",
+            ));
+        }
         if embedded && !self.glance.endpoints.is_empty() {
             violations.push(Violation::new(
                 "glance.endpoints",

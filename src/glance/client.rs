@@ -2,8 +2,10 @@
 
 use super::endpoint_pools::EndpointPools;
 use super::error::GlanceError;
+use super::image_document::ImageDocument;
+use super::image_id::ImageId;
 use super::patch::{self, PatchOp};
-use super::query::{Endpoint, ImageQuery, path_segment};
+use super::query::{Endpoint, ImageQuery};
 use crate::telemetry::upstream_time::UpstreamTime;
 use crate::upstream::{
     self, CallOptions, Idempotency, Response, TransportError, UpstreamCounters, UpstreamPolicy,
@@ -85,40 +87,38 @@ impl GlanceClient {
         caller.deadline.min(Instant::now() + self.call.timeout)
     }
 
-    /// `GET /v2/images/{id}`: the image's JSON, not yet read.
-    pub async fn show(&self, caller: &CallContext, id: &str) -> Result<Bytes, GlanceError> {
-        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
+    /// `GET /v2/images/{id}`
+    pub async fn show(
+        &self,
+        caller: &CallContext,
+        id: &ImageId,
+    ) -> Result<ImageDocument, GlanceError> {
         let answer = self
-            .send(caller, Method::GET, &format!("/v2/images/{segment}"), None)
+            .send(caller, Method::GET, &image_path(id), None)
             .await?;
-        require_status(answer, StatusCode::OK)
+        let body = require_status(answer, StatusCode::OK)?;
+        Ok(ImageDocument::new(id, body))
     }
 
-    /// `PATCH /v2/images/{id}`: the changed image's JSON.
+    /// `PATCH /v2/images/{id}`: the changed image.
     pub async fn patch(
         &self,
         caller: &CallContext,
-        id: &str,
+        id: &ImageId,
         ops: &[PatchOp],
-    ) -> Result<Bytes, GlanceError> {
-        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
-        let path = format!("/v2/images/{segment}");
+    ) -> Result<ImageDocument, GlanceError> {
+        let body = Some(patch::to_json(ops));
         let answer = self
-            .send(caller, Method::PATCH, &path, Some(patch::to_json(ops)))
+            .send(caller, Method::PATCH, &image_path(id), body)
             .await?;
-        require_status(answer, StatusCode::OK)
+        let body = require_status(answer, StatusCode::OK)?;
+        Ok(ImageDocument::new(id, body))
     }
 
     /// `DELETE /v2/images/{id}`
-    pub async fn delete(&self, caller: &CallContext, id: &str) -> Result<(), GlanceError> {
-        let segment = path_segment(id).ok_or(GlanceError::NotFound)?;
+    pub async fn delete(&self, caller: &CallContext, id: &ImageId) -> Result<(), GlanceError> {
         let answer = self
-            .send(
-                caller,
-                Method::DELETE,
-                &format!("/v2/images/{segment}"),
-                None,
-            )
+            .send(caller, Method::DELETE, &image_path(id), None)
             .await?;
         require_status(answer, StatusCode::NO_CONTENT).map(drop)
     }
@@ -202,6 +202,10 @@ impl GlanceClient {
         }
         request.build()
     }
+}
+
+fn image_path(id: &ImageId) -> String {
+    format!("/v2/images/{}", id.path_segment())
 }
 
 /// No encoding is ever asked for, and none is undone: a few bytes could stand for gigabytes.

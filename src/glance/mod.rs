@@ -3,6 +3,8 @@
 pub mod client;
 mod endpoint_pools;
 mod error;
+mod image_document;
+mod image_id;
 mod model;
 mod pagination;
 pub mod patch;
@@ -10,7 +12,9 @@ mod query;
 
 pub use client::{CallContext, CallLimits, GlanceClient};
 pub use error::GlanceError;
+pub use image_document::ImageDocument;
+pub use image_id::{ImageId, InvalidImageId};
 pub use model::{BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, python_str, text};
 pub use pagination::PageStream;
 pub use patch::{PatchOp, Properties};
-pub use query::{Endpoint, ImageQuery, path_segment};
+pub use query::{Endpoint, ImageQuery};

@@ -44,6 +44,12 @@ pub const BASE_PROPERTIES: [&str; 25] = [
 #[error("not an answer of the Image service: {0}")]
 pub struct InvalidResponse(String);
 
+impl InvalidResponse {
+    pub(super) fn new(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 /// One image. Fields hold the JSON text as sent; `None` where Glance sent no such field.
 #[derive(Debug, Clone, Default)]
 pub struct Image<'j> {

@@ -44,18 +44,6 @@ impl Endpoint {
     }
 }
 
-/// Encodes `id` as one path segment, or says that no path can carry it.
-///
-/// URL parsers resolve `.` and `..` even when they are percent-encoded, so those never become part
-/// of a URL; nor does an empty id. No image has such an id.
-#[must_use]
-pub fn path_segment(id: &str) -> Option<String> {
-    match id {
-        "" | "." | ".." => None,
-        _ => Some(utf8_percent_encode(id, ENCODED).to_string()),
-    }
-}
-
 /// Which images a list is to hold, in Glance's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageQuery {
@@ -93,7 +81,6 @@ impl ImageQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use rstest::rstest;
 
     #[rstest]
@@ -114,19 +101,6 @@ mod tests {
         assert_eq!(Endpoint::new(&url.parse().unwrap()).origin(), origin);
     }
 
-    #[rstest]
-    #[case("a/b", Some("a%2Fb"))]
-    #[case("a?b#c", Some("a%3Fb%23c"))]
-    #[case("%2e%2e", Some("%252e%252e"))]
-    #[case("http://evil/x", Some("http%3A%2F%2Fevil%2Fx"))]
-    #[case("...", Some("..."))]
-    #[case("..", None)]
-    #[case(".", None)]
-    #[case("", None)]
-    fn an_id_stays_one_segment(#[case] id: &str, #[case] segment: Option<&str>) {
-        assert_eq!(path_segment(id).as_deref(), segment);
-    }
-
     #[test]
     fn a_page_carries_filters_and_marker_encoded() {
         let query = ImageQuery {
@@ -141,17 +115,5 @@ mod tests {
             query.page(1000, Some("a b")),
             "/v2/images?limit=1000&key%20with=a%26b%3Dc&name=%C3%BC&marker=a%20b"
         );
-    }
-
-    proptest! {
-        #[test]
-        fn no_id_reaches_another_url(id in "\\PC{0,60}") {
-            if let Some(segment) = path_segment(&id) {
-                let url: Url = format!("http://glance:9292/v2/images/{segment}").parse().unwrap();
-                prop_assert_eq!(url.host_str(), Some("glance"));
-                prop_assert_eq!(url.path(), format!("/v2/images/{segment}"));
-                prop_assert_eq!(url.query(), None);
-            }
-        }
     }
 }

@@ -8,8 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nova_image_proxy::config::Embedded;
-use nova_image_proxy::embedded::EmbeddedGlance;
+use embedded_glance::{EmbeddedGlance, Settings};
 use proxy::{Mode, Proxy};
 use serde_json::{Value, json};
 
@@ -296,7 +295,7 @@ fn gateway(proxies: &[Proxy], cache: &str) -> Process {
 fn chaos(endpoints: usize, cache: &str) {
     let seed = setting("CHAOS_SEED", fastrand::u64(0..1 << 32));
     println!("CHAOS_SEED={seed} for {endpoints} endpoints");
-    let glance = EmbeddedGlance::start(&Embedded::default()).unwrap();
+    let glance = EmbeddedGlance::start(&Settings::default()).unwrap();
     let at = glance.endpoint().as_str().trim_end_matches('/').to_owned();
     let mut clients = clients(&at);
     let mut proxies: Vec<_> = (0..endpoints).map(|_| Proxy::start(&at, seed)).collect();

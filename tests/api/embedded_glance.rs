@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use nova_image_proxy::config::embedded::Embedded;
-use nova_image_proxy::embedded::{DEFAULT_PROJECT, EmbeddedGlance, Identity};
+use embedded_glance::{DEFAULT_PROJECT, EmbeddedGlance, Identity, Settings};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -13,10 +12,10 @@ fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-fn empty() -> Embedded {
-    Embedded {
-        database: None,
+fn empty() -> Settings {
+    Settings {
         sample_images: false,
+        ..Settings::default()
     }
 }
 
@@ -61,7 +60,7 @@ fn names(page: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn an_empty_store_shows_the_samples_to_a_caller_without_a_token() {
-    let glance = EmbeddedGlance::start(&Embedded::default()).unwrap();
+    let glance = EmbeddedGlance::start(&Settings::default()).unwrap();
     let (status, page) = call(&glance, "GET", "/v2/images", None, None).await;
     assert_eq!(status, StatusCode::OK);
     assert!(names(&page).contains(&"ubuntu-24.04"), "{page}");
@@ -204,7 +203,7 @@ async fn a_list_is_followed_to_its_end_through_next_links() {
 #[tokio::test]
 async fn a_file_outlives_the_process_that_wrote_it() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = Embedded {
+    let settings = Settings {
         database: Some(folder.path().join("glance.sqlite")),
         sample_images: false,
     };

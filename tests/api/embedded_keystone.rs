@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
+use embedded_glance::{AuthenticationError, DEFAULT_PROJECT, EmbeddedGlance, Settings};
 use futures_util::FutureExt as _;
-use nova_image_proxy::config::embedded::Embedded;
-use nova_image_proxy::embedded::{DEFAULT_PROJECT, EmbeddedGlance, NoIdentity};
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
@@ -119,8 +118,8 @@ async fn a_token_limited_to_compute_calls_is_not_good_for_glance() {
 
 #[tokio::test]
 async fn a_glance_whose_tokens_cannot_be_judged_is_unavailable() {
-    let glance = EmbeddedGlance::builder(Embedded::default())
-        .judge(|_| async { Err(NoIdentity::Unavailable) }.boxed())
+    let glance = EmbeddedGlance::builder(Settings::default())
+        .authenticate_with(|_| async { Err(AuthenticationError::Unavailable) }.boxed())
         .start()
         .unwrap();
     let base = glance.endpoint().as_str().trim_end_matches('/');

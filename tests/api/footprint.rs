@@ -3,8 +3,7 @@
 use crate::command_line::serve;
 use crate::connection::Connection;
 use crate::raw::call;
-use nova_image_proxy::config::Embedded;
-use nova_image_proxy::embedded::EmbeddedGlance;
+use embedded_glance::{EmbeddedGlance, Settings};
 use serde_json::json;
 
 const MAX_BYTES: u64 = 32 << 20;
@@ -21,9 +20,9 @@ fn resident(pid: u32) -> u64 {
 
 #[test]
 fn kept_answers_stay_within_their_bound_with_ten_times_as_much_offered() {
-    let glance = EmbeddedGlance::builder(Embedded {
-        database: None,
+    let glance = EmbeddedGlance::builder(Settings {
         sample_images: false,
+        ..Settings::default()
     });
     let glance = glance.start().unwrap();
     let image = json!({"id": ID, "name": "large", "text": "x".repeat(VALUE_BYTES)}).to_string();

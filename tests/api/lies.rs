@@ -26,29 +26,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const IMAGE: &str = r#"{"id": "x", "name": "n", "status": "active"}"#;
 const LIST: &str = r#"{"images": []}"#;
 
-/// A Glance that says the truth unless the path has the number of a lie: `/v2/images/lie-7` or
-/// `…&name=lie-7`. With `write-7`, only the answer to a change is a lie.
+/// A Glance that says the truth unless the path has the number of a lie: `/v2/images/lie-r-007` or
+/// `…&name=lie-r-007`. With `lie-w-007`, only the answer to a change is a lie.
 fn glance() -> Server {
     let lies = lies();
     liar::start(move |request| {
         let lied = |mark: &str| {
-            let number = request.path.split_once(mark)?.1;
-            let end = number.find(|c: char| !c.is_ascii_digit());
-            let number = &number[..end.unwrap_or(number.len())];
-            Some(lies[number.parse::<usize>().unwrap()].wire.clone())
+            let number = request.path.split_once(mark)?.1.get(..3)?;
+            let lie = &lies[number.parse::<usize>().unwrap()];
+            Some(lie.about(&format!("{mark}{number}")))
         };
         let of_writes = if request.method == "GET" {
             None
         } else {
-            lied("write-")
+            lied("lie-w-")
         };
-        lied("lie-").or(of_writes).unwrap_or_else(|| truth(request))
+        lied("lie-r-")
+            .or(of_writes)
+            .unwrap_or_else(|| truth(request))
     })
 }
 
 fn truth(request: &Received) -> Wire {
-    let show = request.path.starts_with("/v2/images/");
-    answer(200, if show { IMAGE } else { LIST })
+    match request.path.strip_prefix("/v2/images/") {
+        Some(id) => answer(200, IMAGE.replace("\"x\"", &format!("\"{id}\""))),
+        None => answer(200, LIST),
+    }
 }
 
 fn start(glance: &Server, settings: &[(&str, &str)]) -> Gateway {
@@ -162,20 +165,23 @@ fn every_lie_gets_the_fault_it_deserves_and_no_write_is_sent_twice() {
         };
         check(
             "list",
-            &get(base, &format!("/v2.1/images?name=lie-{number}")),
+            &get(base, &format!("/v2.1/images?name=lie-r-{number:03}")),
         );
-        check("show", &get(base, &format!("/v2.1/images/lie-{number}")));
+        check(
+            "show",
+            &get(base, &format!("/v2.1/images/lie-r-{number:03}")),
+        );
         check(
             "metadata",
-            &get(base, &format!("/v2.1/images/lie-{number}/metadata")),
+            &get(base, &format!("/v2.1/images/lie-r-{number:03}/metadata")),
         );
         let body = Some(r#"{"metadata": {"a": "b"}}"#);
-        let path = format!("/v2.1/images/write-{number}/metadata");
+        let path = format!("/v2.1/images/lie-w-{number:03}/metadata");
         check("write", &ask(base, "POST", &path, body));
         let token = ("x-auth-token".to_owned(), "secret".to_owned());
         let received = glance.received();
         let changes = received.iter().filter(|request| {
-            let path = format!("/v2/images/write-{number}");
+            let path = format!("/v2/images/lie-w-{number:03}");
             request.method == "PATCH" && request.path == path && request.headers.contains(&token)
         });
         assert_eq!(changes.count(), 1, "{name}");
@@ -203,7 +209,11 @@ fn images_of_the_wrong_types_are_shown_all_the_same() {
     let kept = images.clone();
     let liar = liar::start(move |request| match request.path.rsplit_once('/') {
         Some((_, number)) if number.parse::<usize>().is_ok() => {
-            answer(200, &kept[number.parse::<usize>().unwrap()])
+            let fields = kept[number.parse::<usize>().unwrap()]
+                .strip_suffix('}')
+                .unwrap();
+            let comma = if fields == "{" { "" } else { ", " };
+            answer(200, format!(r#"{fields}{comma}"id": "{number}"}}"#))
         }
         Some(_) | None => answer(200, format!(r#"{{"images": [{}]}}"#, kept.join(", "))),
     });
@@ -224,12 +234,12 @@ fn images_of_the_wrong_types_are_shown_all_the_same() {
 
 #[test]
 fn a_million_properties_and_a_property_of_ten_mebibytes_are_shown() {
-    let mut million = r#"{"id": "x""#.to_owned();
+    let mut million = r#"{"id": "million""#.to_owned();
     for number in 0..1_000_000 {
         write!(million, r#","k{number}":"v""#).unwrap();
     }
     million.push('}');
-    let large = format!(r#"{{"id": "x", "large": "{}"}}"#, "y".repeat(10 << 20));
+    let large = format!(r#"{{"id": "large", "large": "{}"}}"#, "y".repeat(10 << 20));
     let liar = liar::start(move |request| {
         let image = if request.path.ends_with("million") {
             &million
@@ -386,7 +396,7 @@ fn lies_cost_bounded_memory_and_leave_no_connections_behind() {
     let rounds = 3;
     for_each(rounds * count, |number| {
         let number = number % count;
-        let answer = get(base, &format!("/v2.1/images/lie-{number}"));
+        let answer = get(base, &format!("/v2.1/images/lie-r-{number:03}"));
         assert_told(lies[number].name, lies[number].told, &answer);
     });
     let (peak, after) = (gateway.peak_memory(), gateway.memory());

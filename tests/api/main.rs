@@ -31,6 +31,8 @@ mod gateway;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod image_ids;
+#[cfg(test)]
 mod keystone;
 #[cfg(test)]
 mod liar;

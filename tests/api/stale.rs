@@ -4,8 +4,7 @@
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::raw::call;
-use nova_image_proxy::config::Embedded;
-use nova_image_proxy::embedded::EmbeddedGlance;
+use embedded_glance::{EmbeddedGlance, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,9 +46,9 @@ struct Trial {
 fn no_reader_gets_less_than_what_was_written_before_it_asked() {
     let wanted = std::env::var("STALE_READS").map_or(20_000, |text| text.parse().unwrap());
     // Nothing leaves the cache by age here.
-    let glance = EmbeddedGlance::builder(Embedded {
-        database: None,
+    let glance = EmbeddedGlance::builder(Settings {
         sample_images: false,
+        ..Settings::default()
     });
     let glance = glance.start().unwrap();
     let gateway = Gateway::start(&[

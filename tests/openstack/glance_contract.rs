@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use nova_image_proxy::config::embedded::Embedded;
-use nova_image_proxy::embedded::{EmbeddedGlance, Identity};
+use embedded_glance::{EmbeddedGlance, Identity, Settings};
 use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -87,9 +86,9 @@ async fn real_glance(client: &Client, stack: &Stack) -> Target {
 
 /// Its projects have the real ones' ids, so that owners and members can be compared.
 fn embedded_glance(stack: &Stack) -> (EmbeddedGlance, Target) {
-    let settings = Embedded {
-        database: None,
+    let settings = Settings {
         sample_images: false,
+        ..Settings::default()
     };
     let mut builder = EmbeddedGlance::builder(settings);
     let mut tokens = BTreeMap::new();

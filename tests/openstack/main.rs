@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod gateway;

@@ -4,15 +4,15 @@ use super::fault::ApiError;
 use super::list_query::{self, ListRequest};
 use super::routes::{Api, Operation};
 use crate::cache::{CacheKey, CacheQuery, CacheTag, CacheableError, IsolationScope};
-use crate::glance::{Endpoint, GlanceError};
+use crate::glance::{Endpoint, GlanceError, ImageId};
 
 /// A request as far as its answer depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheableRead<'r> {
     /// What is to be done.
     pub operation: Operation,
-    /// The image, as the client named it.
-    pub id: &'r str,
+    /// The image that the path names; `None` where it names none, or where no image can have the id.
+    pub image: Option<&'r ImageId>,
     /// The metadata key.
     pub key: &'r str,
     /// The raw query string.
@@ -40,11 +40,6 @@ impl CacheableRead<'_> {
             self.operation,
             Operation::ListImages | Operation::DetailImages
         );
-        let tag = if list {
-            Some(CacheTag::List)
-        } else {
-            CacheTag::image(self.id)
-        };
         let query = match (self.query, list) {
             ("", _) => None,
             (query, true) => Some(list_query::parse_list(query)?),
@@ -53,12 +48,17 @@ impl CacheableRead<'_> {
                 None
             }
         };
+        let (tag, id) = match (list, self.image) {
+            (true, _) => (Some(CacheTag::List), ""),
+            (false, Some(image)) => (CacheTag::image(image), image.raw()),
+            (false, None) => return Err(ApiError::ImageNotFound),
+        };
         let Some(tag) = tag else {
             return Ok(None);
         };
         let fixed = [
             operation,
-            self.id,
+            id,
             self.key,
             self.api.segment(),
             self.project.map_or("", |_| "project"),
@@ -149,8 +149,14 @@ impl CacheableError for ApiError {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use std::sync::LazyLock;
 
-    const ID: &str = "11111111-2222-4333-8444-555555555555";
+    static IMAGE: LazyLock<ImageId> =
+        LazyLock::new(|| image("11111111-2222-4333-8444-555555555555"));
+
+    fn image(id: &str) -> ImageId {
+        ImageId::parse(id).unwrap()
+    }
 
     fn endpoint(url: &str) -> Endpoint {
         Endpoint::new(&url.parse().unwrap())
@@ -163,7 +169,7 @@ mod tests {
     ) -> CacheableRead<'r> {
         CacheableRead {
             operation,
-            id: ID,
+            image: Some(&IMAGE),
             key: "",
             query,
             api: Api::V21,
@@ -203,6 +209,7 @@ mod tests {
     #[test]
     fn everything_an_answer_shows_tells_keys_apart() {
         let (one, other) = (endpoint("http://g"), endpoint("http://f"));
+        let other_image = image("11111111-2222-4333-8444-555555555556");
         let base = asked(Operation::ShowImage, "", &one);
         let variants = [
             base,
@@ -230,7 +237,7 @@ mod tests {
             CacheableRead { host: "i", ..base },
             CacheableRead { key: "k", ..base },
             CacheableRead {
-                id: "11111111-2222-4333-8444-555555555556",
+                image: Some(&other_image),
                 ..base
             },
         ];
@@ -278,8 +285,9 @@ mod tests {
                     .is_none()
             );
         }
+        let not_canonical = image("odd");
         let odd = CacheableRead {
-            id: "odd",
+            image: Some(&not_canonical),
             ..asked(Operation::ShowImage, "", &endpoint)
         };
         assert!(
@@ -287,5 +295,21 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[rstest]
+    #[case(Operation::ShowImage)]
+    #[case(Operation::ListMetadata)]
+    #[case(Operation::ShowMetadataItem)]
+    fn what_no_image_can_have_as_its_id_is_not_found_before_any_lookup(
+        #[case] operation: Operation,
+    ) {
+        let endpoint = endpoint("http://g");
+        let asked = CacheableRead {
+            image: None,
+            ..asked(operation, "", &endpoint)
+        };
+        let refused = asked.cache_query(IsolationScope::anonymous());
+        assert!(matches!(refused, Err(ApiError::ImageNotFound)));
     }
 }

@@ -7,6 +7,7 @@ use crate::glance::GlanceError;
 use crate::http::auth::{AuthError, EndpointError};
 use crate::http::{HttpError, error_log};
 use crate::keystone::{self, NoImageEndpoint};
+use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
 
@@ -174,7 +175,7 @@ impl Fault {
             }
             _ => json!({ "code": code, "message": message }),
         };
-        json!({ self.name(): fault }).to_string()
+        python_json::to_string(&json!({ self.name(): fault }))
     }
 }
 
@@ -201,7 +202,7 @@ impl ApiError {
             Self::MalformedVersion(text) => Fault::new(
                 StatusCode::BAD_REQUEST,
                 format!(
-                    "API Microversion String {text} is of invalid format. Must be of format \
+                    "API Version String {text} is of invalid format. Must be of format \
                      MajorNum.MinorNum."
                 ),
             ),

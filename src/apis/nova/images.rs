@@ -5,7 +5,6 @@ use super::handler_response::HandlerResponse;
 use super::list_query;
 use super::service::{ImageService, OperationInput, while_doing};
 use super::view::{self, Detail, ListView};
-use crate::glance::Image;
 use crate::http::HttpError;
 
 /// `GET /images` and `GET /images/detail`: all images there are, or `limit` of them.
@@ -39,13 +38,14 @@ pub async fn show(
     request: OperationInput,
 ) -> Result<HandlerResponse, ApiError> {
     list_query::check_utf8(&request.query)?;
-    let body = service
+    let document = service
         .glance
-        .show(&request.caller, &request.id)
+        .show(&request.caller, request.image_id()?)
         .await
         .map_err(while_doing(GlanceOperation::Show))?;
-    let image =
-        Image::parse(&body).map_err(|error| while_doing(GlanceOperation::Show)(error.into()))?;
+    let image = document
+        .image()
+        .map_err(|error| while_doing(GlanceOperation::Show)(error.into()))?;
     let transitional = service.transitional().is_transitional(&image);
     Ok(HandlerResponse::json(view::image(&image, &request.links)).transitional(transitional))
 }
@@ -55,13 +55,11 @@ pub async fn delete(
     service: &ImageService,
     request: OperationInput,
 ) -> Result<HandlerResponse, ApiError> {
-    let turn = service
-        .locks
-        .lock(&request.id, request.caller.deadline)
-        .await;
+    let id = request.image_id()?;
+    let turn = service.locks.lock(id, request.caller.deadline).await;
     let _turn = turn.ok_or(HttpError::Timeout)?;
-    let mut write = service.answers.write(&request.id);
-    let deleted = service.glance.delete(&request.caller, &request.id);
+    let mut write = service.answers.write(id);
+    let deleted = service.glance.delete(&request.caller, id);
     let deleted = service
         .track_write(&mut write, &request.caller, deleted)
         .await;

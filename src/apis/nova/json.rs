@@ -5,6 +5,7 @@
 //! no JSON has is rewritten before the parser sees it; what it takes and Nova then fails on (bytes
 //! that are not UTF-8, lone surrogates) is refused here.
 
+use crate::util::python_json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -114,7 +115,7 @@ impl Json {
                 digits.to_owned()
             };
         }
-        python_float(digits.parse().unwrap_or(f64::NAN))
+        python_json::float(digits.parse().unwrap_or(f64::NAN))
     }
 
     /// JSON text again.
@@ -126,8 +127,8 @@ impl Json {
             Self::Number(digits) if WORDS.iter().any(|(_, stand_in, _)| stand_in == digits) => {
                 out.extend_from_slice(b"null");
             }
-            Self::Number(digits) => out.extend_from_slice(digits.as_bytes()),
-            Self::Text(text) => write_text(out, text),
+            Self::Number(digits) => python_json::write_number(out, digits),
+            Self::Text(text) => python_json::write_str(out, text),
             Self::List(items) => {
                 out.push(b'[');
                 for (index, item) in items.iter().enumerate() {
@@ -140,7 +141,7 @@ impl Json {
                 out.push(b'{');
                 for (index, (key, item)) in pairs.iter().enumerate() {
                     separate(out, index);
-                    write_text(out, key);
+                    python_json::write_str(out, key);
                     out.extend_from_slice(b": ");
                     item.write(out);
                 }
@@ -154,11 +155,6 @@ fn separate(out: &mut Vec<u8>, index: usize) {
     if index > 0 {
         out.extend_from_slice(b", ");
     }
-}
-
-fn write_text(out: &mut Vec<u8>, text: &str) {
-    // Writing JSON text into memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
 }
 
 fn is_too_long(number: &str) -> bool {
@@ -236,25 +232,6 @@ fn without_words(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// `repr()` of a float: the shortest digits, an exponent of at least two digits when it is below
-/// -4 or above 15.
-fn python_float(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        return format!("{value:?}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,9 +248,12 @@ mod tests {
     #[case(r#"{"b": 1, "a": 2, "b": 3}"#, r#"{"b": 3, "a": 2}"#)]
     #[case(
         r#" [null,true,false,"x",1e30,123456789012345678901234567890] "#,
-        r#"[null, true, false, "x", 1e30, 123456789012345678901234567890]"#
+        r#"[null, true, false, "x", 1e+30, 123456789012345678901234567890]"#
     )]
-    #[case(r#"{"a\u0000\n": "\ud83d\ude80"}"#, "{\"a\\u0000\\n\": \"🚀\"}")]
+    #[case(
+        r#"{"a\u0000\n": "\ud83D\uDE80ü"}"#,
+        r#"{"a\u0000\n": "\ud83d\ude80\u00fc"}"#
+    )]
     #[case(
         r#"{"NaN": "Infinity \" NaN", "x": [NaN, -Infinity]}"#,
         r#"{"NaN": "Infinity \" NaN", "x": [null, null]}"#

@@ -7,9 +7,8 @@ use super::metadata_update::{self, MetadataUpdate};
 use super::service::{ImageService, OperationInput, while_doing};
 use super::{list_query, metadata_body, view};
 use crate::cache::WriteGuard;
-use crate::glance::{GlanceError, Image, patch};
+use crate::glance::{CallContext, GlanceError, Image, ImageDocument, ImageId, patch};
 use crate::http::HttpError;
-use bytes::Bytes;
 
 /// `GET /images/{id}/metadata`
 pub async fn list(
@@ -17,8 +16,8 @@ pub async fn list(
     request: OperationInput,
 ) -> Result<HandlerResponse, ApiError> {
     list_query::check_utf8(&request.query)?;
-    let body = read(service, &request).await?;
-    let image = parse(&body, &request)?;
+    let body = read(service, &request.caller, request.image_id()?).await?;
+    let image = parse(&body, request.image_id()?)?;
     let transitional = service.transitional().is_transitional(&image);
     Ok(HandlerResponse::json(view::metadata(&image)).transitional(transitional))
 }
@@ -29,8 +28,8 @@ pub async fn show(
     request: OperationInput,
 ) -> Result<HandlerResponse, ApiError> {
     list_query::check_utf8(&request.query)?;
-    let body = read(service, &request).await?;
-    let image = parse(&body, &request)?;
+    let body = read(service, &request.caller, request.image_id()?).await?;
+    let image = parse(&body, request.image_id()?)?;
     let transitional = service.transitional().is_transitional(&image);
     let item = view::metadata_item(&image, &request.key).ok_or(ApiError::MetadataItemNotFound)?;
     Ok(HandlerResponse::json(item).transitional(transitional))
@@ -43,9 +42,8 @@ pub async fn create(
 ) -> Result<HandlerResponse, ApiError> {
     let sent = metadata_body::metadata(&request.body, request.api)?;
     let image = write(service, &request, &MetadataUpdate::Merge(sent.items)).await?;
-    Ok(HandlerResponse::json(view::metadata(&parse(
-        &image, &request,
-    )?)))
+    let image = parse(&image, request.image_id()?)?;
+    Ok(HandlerResponse::json(view::metadata(&image)))
 }
 
 /// `PUT /images/{id}/metadata`: leaves only the items sent, and echoes them.
@@ -89,20 +87,18 @@ async fn write(
     service: &ImageService,
     request: &OperationInput,
     change: &MetadataUpdate,
-) -> Result<Bytes, ApiError> {
-    let turn = service
-        .locks
-        .lock(&request.id, request.caller.deadline)
-        .await;
+) -> Result<ImageDocument, ApiError> {
+    let id = request.image_id()?;
+    let turn = service.locks.lock(id, request.caller.deadline).await;
     let _turn = turn.ok_or(HttpError::Timeout)?;
     // Also for a change that turns out to change nothing: its client was told of the image as it
     // is now, and must not be shown an older one afterwards.
-    let mut write = service.answers.write(&request.id);
-    match write_once(service, request, change, &mut write).await {
+    let mut write = service.answers.write(id);
+    match write_once(service, request, id, change, &mut write).await {
         Err(ApiError::Glance {
             error: GlanceError::Conflict(_),
             ..
-        }) => write_once(service, request, change, &mut write).await,
+        }) => write_once(service, request, id, change, &mut write).await,
         other => other,
     }
 }
@@ -110,32 +106,38 @@ async fn write(
 async fn write_once(
     service: &ImageService,
     request: &OperationInput,
+    id: &ImageId,
     change: &MetadataUpdate,
     write: &mut WriteGuard<'_>,
-) -> Result<Bytes, ApiError> {
-    let image = read(service, request).await?;
-    let before = metadata_update::properties(&parse(&image, request)?);
+) -> Result<ImageDocument, ApiError> {
+    let image = read(service, &request.caller, id).await?;
+    let before = metadata_update::properties(&parse(&image, id)?);
     let after = change.apply(&before, service.settings.metadata_items)?;
     let ops = patch::diff(&before, &after);
     if ops.is_empty() {
         return Ok(image);
     }
-    let patched = service.glance.patch(&request.caller, &request.id, &ops);
+    let patched = service.glance.patch(&request.caller, id, &ops);
     let patched = service.track_write(write, &request.caller, patched).await;
-    patched.map_err(while_doing(about(request)))
+    patched.map_err(while_doing(about(id)))
 }
 
-async fn read(service: &ImageService, request: &OperationInput) -> Result<Bytes, ApiError> {
-    let shown = service.glance.show(&request.caller, &request.id).await;
-    shown.map_err(while_doing(about(request)))
+async fn read(
+    service: &ImageService,
+    caller: &CallContext,
+    id: &ImageId,
+) -> Result<ImageDocument, ApiError> {
+    let shown = service.glance.show(caller, id).await;
+    shown.map_err(while_doing(about(id)))
 }
 
-fn parse<'b>(image: &'b [u8], request: &OperationInput) -> Result<Image<'b>, ApiError> {
-    Image::parse(image).map_err(|error| while_doing(about(request))(GlanceError::from(error)))
+fn parse<'d>(document: &'d ImageDocument, id: &ImageId) -> Result<Image<'d>, ApiError> {
+    let image = document.image();
+    image.map_err(|error| while_doing(about(id))(error.into()))
 }
 
-fn about(request: &OperationInput) -> GlanceOperation {
-    GlanceOperation::Metadata(request.id.clone())
+fn about(id: &ImageId) -> GlanceOperation {
+    GlanceOperation::Metadata(id.raw().to_owned())
 }
 
 fn echo(name: &str, sent: &Json) -> HandlerResponse {

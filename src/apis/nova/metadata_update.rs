@@ -1,6 +1,7 @@
 //! What a metadata write makes of an image's properties. Pure.
 
 use super::fault::ApiError;
+use super::python::strip;
 use crate::glance::{BASE_PROPERTIES, Image, Properties, is_null, python_str};
 
 /// Properties that Glance keeps for itself.
@@ -71,11 +72,11 @@ impl MetadataUpdate {
             Self::Delete(_) => return Ok(()),
         };
         let offends = |(key, value): &&(String, Option<String>)| {
-            let key = key.trim();
+            let key = strip(key);
             is_base(key) || (key.starts_with(GLANCE_PREFIX) && before.get(key) != Some(value))
         };
         match items.iter().find(offends) {
-            Some((key, _)) => Err(ApiError::ReservedKey(key.trim().to_owned())),
+            Some((key, _)) => Err(ApiError::ReservedKey(strip(key).to_owned())),
             None => Ok(()),
         }
     }
@@ -100,7 +101,7 @@ fn set(mut properties: Properties, items: &[(String, Option<String>)]) -> Proper
         .iter()
         .filter(|(key, value)| !is_unwritten(key, value.as_deref()));
     for (key, value) in written {
-        properties.insert(key.trim().to_owned(), value.clone());
+        properties.insert(strip(key).to_owned(), value.clone());
     }
     properties
 }
@@ -113,7 +114,7 @@ fn is_sent_unwritten(name: &str, items: &[(String, Option<String>)]) -> bool {
 }
 
 fn is_unwritten(key: &str, value: Option<&str>) -> bool {
-    let value = value.map(|value| value.trim().to_lowercase());
+    let value = value.map(|value| strip(value).to_lowercase());
     MACHINE_IMAGES.contains(&key) && matches!(value.as_deref(), Some("none" | ""))
 }
 
@@ -159,7 +160,10 @@ mod tests {
         &[("a", "2"), ("c", "3"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
     #[case(MetadataUpdate::Merge(items(&[(" a\n", "2")])),
         &[("a", "2"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
+    #[case(MetadataUpdate::Merge(items(&[("\u{1c}a\u{1f}", "2")])),
+        &[("a", "2"), ("kernel_id", "k"), ("os_glance_import_task", "t")])]
     #[case(MetadataUpdate::Merge(items(&[("kernel_id", " None ")])), BEFORE)]
+    #[case(MetadataUpdate::Merge(items(&[("kernel_id", "\u{1c}none\u{1f}")])), BEFORE)]
     #[case(MetadataUpdate::Merge(items(&[(" kernel_id", "none")])),
         &[("a", "1"), ("kernel_id", "none"), ("os_glance_import_task", "t")])]
     #[case(MetadataUpdate::Replace(items(&[("kernel_id", "")])),
@@ -177,6 +181,8 @@ mod tests {
     #[rstest]
     #[case(MetadataUpdate::Merge(items(&[("name", "x")])), "name")]
     #[case(MetadataUpdate::Merge(items(&[(" status ", "x")])), "status")]
+    #[case(MetadataUpdate::Merge(items(&[("\u{1c}owner\u{1f}", "x")])), "owner")]
+    #[case(MetadataUpdate::Replace(items(&[("\u{1d}os_glance_new\u{1e}", "x")])), "os_glance_new")]
     #[case(MetadataUpdate::Replace(items(&[("location", "x")])), "location")]
     #[case(MetadataUpdate::Merge(items(&[("image_id", "x")])), "image_id")]
     #[case(MetadataUpdate::Replace(items(&[("os_glance_import_task", "other")])), "os_glance_import_task")]
@@ -231,13 +237,13 @@ mod tests {
             let before: Properties = before.into_iter().collect();
             let after = MetadataUpdate::Merge(sent.clone()).apply(&before, -1).unwrap();
             for (name, value) in &before {
-                let touched = sent.iter().any(|(key, _)| key.trim() == name);
+                let touched = sent.iter().any(|(key, _)| strip(key) == name);
                 prop_assert!(touched || after.get(name) == Some(value));
             }
             let written: Properties = sent
                 .into_iter()
                 .filter(|(key, value)| !is_unwritten(key, value.as_deref()))
-                .map(|(key, value)| (key.trim().to_owned(), value))
+                .map(|(key, value)| (strip(&key).to_owned(), value))
                 .collect();
             for (name, value) in written {
                 prop_assert_eq!(after.get(&name), Some(&value));
@@ -249,7 +255,7 @@ mod tests {
             let before: Properties = before.into_iter().collect();
             let after = MetadataUpdate::Replace(sent.clone()).apply(&before, -1).unwrap();
             for name in after.keys() {
-                prop_assert!(sent.iter().any(|(key, _)| key.trim() == name));
+                prop_assert!(sent.iter().any(|(key, _)| strip(key) == name));
             }
         }
     }

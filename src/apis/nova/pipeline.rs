@@ -14,7 +14,7 @@ use super::routes::{MountedRoute, Target};
 use super::service::OperationInput;
 use super::{media_type, metadata_body, response};
 use crate::cache::{CacheQuery, Fetched};
-use crate::glance::{CallContext, GlanceError};
+use crate::glance::{CallContext, GlanceError, ImageId};
 use crate::http::auth::AuthContext;
 use crate::http::context::{RequestContext, with_deadline};
 use crate::http::response::Response;
@@ -73,9 +73,10 @@ impl NovaApi {
         }
         let endpoint = auth.endpoint.clone()?;
         let (scheme, host) = forwarded::public_origin(context.request, &self.server);
+        let image = ImageId::parse(&matched.id).ok();
         let asked = CacheableRead {
             operation: matched.operation,
-            id: &matched.id,
+            image: image.as_ref(),
             key: &matched.key,
             query: context.query(),
             api: route.api,
@@ -107,7 +108,7 @@ impl NovaApi {
             operation: matched.operation,
             api: route.api,
             body,
-            id: matched.id.into_owned(),
+            image,
             key: matched.key.into_owned(),
             query: context.query().to_owned(),
             links: LinkBase::new(&root, route.api, route.project.as_deref(), &alternate),

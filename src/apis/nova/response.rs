@@ -9,6 +9,7 @@ use crate::http::RequestIds;
 use crate::http::context::RequestContext;
 use crate::http::response::{Body, Response};
 use crate::telemetry::metrics::CacheOutcome;
+use crate::util::python_json;
 use actix_web::http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -101,7 +102,7 @@ pub fn fault(
     }});
     response
         .header(CONTENT_TYPE, media_type::JSON_TYPE)
-        .body(Body::Bytes(Bytes::from(body.to_string())))
+        .body(Body::Bytes(Bytes::from(python_json::to_string(&body))))
 }
 
 /// actix-web has an older version of the same type.

@@ -12,7 +12,7 @@ use super::write_locks::WriteLocks;
 use super::{images, metadata};
 use crate::cache::{ResponseCache, WriteGuard};
 use crate::config;
-use crate::glance::{CallContext, GlanceClient, GlanceError};
+use crate::glance::{CallContext, GlanceClient, GlanceError, ImageId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ pub struct ImageService {
 pub struct OperationInput {
     /// What is to be done.
     pub operation: Operation,
-    /// The image, as the client named it.
-    pub id: String,
+    /// The image that the path names; `None` where it names none, or where no image can have the id.
+    pub image: Option<ImageId>,
     /// The metadata key.
     pub key: String,
     /// The mount point the request came in by.
@@ -50,6 +50,13 @@ pub struct OperationInput {
     pub caller: CallContext,
     /// What this request's links begin with.
     pub links: LinkBase,
+}
+
+impl OperationInput {
+    /// The image that the operation is about.
+    pub fn image_id(&self) -> Result<&ImageId, ApiError> {
+        self.image.as_ref().ok_or(ApiError::ImageNotFound)
+    }
 }
 
 impl ImageService {

@@ -2,6 +2,7 @@
 
 use super::microversion::Microversion;
 use super::routes::Api;
+use crate::util::python_json;
 use serde_json::{Value, json};
 
 /// When Nova last changed what it says of an API.
@@ -57,14 +58,14 @@ pub fn all(root: &str, max: Microversion) -> String {
             "links": [self_link(root, api)],
         })
     });
-    json!({ "versions": versions }).to_string()
+    python_json::to_string(&json!({ "versions": versions }))
 }
 
 /// `GET /v2.1/`: one version.
 #[must_use]
 pub fn one(root: &str, api: Api, max: Microversion) -> String {
     let document = document(api, max);
-    json!({ "version": {
+    python_json::to_string(&json!({ "version": {
         "id": document.id, "status": document.status, "version": document.version,
         "min_version": document.min_version, "updated": document.updated,
         "links": [
@@ -72,8 +73,7 @@ pub fn one(root: &str, api: Api, max: Microversion) -> String {
             { "rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/" },
         ],
         "media-types": media_types(&document),
-    }})
-    .to_string()
+    }}))
 }
 
 /// The 300 for a path without a version: the same path under each.
@@ -88,7 +88,7 @@ pub fn choices(root: &str, path: &str, max: Microversion) -> String {
             "media-types": media_types(&document),
         })
     });
-    json!({ "choices": choices }).to_string()
+    python_json::to_string(&json!({ "choices": choices }))
 }
 
 /// What Nova leaves as it is in the path of a choice.

@@ -6,8 +6,10 @@
 
 use super::links::LinkBase;
 use super::list_query::next_query;
+use super::python::strip;
 use crate::cache::Body;
 use crate::glance::{Image, ImagePage, is_null, python_str, text};
+use crate::util::python_json;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::value::RawValue;
@@ -142,7 +144,7 @@ impl ListView {
             let next = next_query(parameters, id);
             let href = format!("{}?{next}", self.links.own(self.detail.path()));
             out.extend_from_slice(b", \"images_links\": [{\"rel\": \"next\", \"href\": ");
-            write_string(out, &href);
+            python_json::write_str(out, &href);
             out.extend_from_slice(b"}]");
         }
         out.push(b'}');
@@ -182,7 +184,7 @@ fn write_full(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
     out.extend_from_slice(progress.as_bytes());
     out.extend_from_slice(b", \"OS-EXT-IMG-SIZE:size\": ");
     match image.size {
-        Some(size) if !is_null(size) => out.extend_from_slice(size.get().as_bytes()),
+        Some(size) if !is_null(size) => python_json::write_raw(out, size),
         Some(_) | None => out.push(b'0'),
     }
     write_image_links(out, image, links);
@@ -208,7 +210,7 @@ fn number(raw: Option<&RawValue>) -> Cow<'_, str> {
     let Some(text) = raw.map(python_str) else {
         return Cow::Borrowed("0");
     };
-    let text = text.trim();
+    let text = strip(&text);
     let digits = text.strip_prefix('-').unwrap_or(text);
     let whole = digits.split_once('.').map_or(digits, |(whole, _)| whole);
     let is_integer = !whole.is_empty() && whole.bytes().all(|b| b.is_ascii_digit());
@@ -235,15 +237,15 @@ fn write_metadata(out: &mut Vec<u8>, image: &Image<'_>) {
 }
 
 fn write_property(out: &mut Vec<u8>, key: &str, value: &RawValue) {
-    write_string(out, key);
+    python_json::write_str(out, key);
     out.extend_from_slice(b": ");
     if JSON_PROPERTIES.contains(&key)
         && let Some(inner) = text(value)
         && let Ok(json) = serde_json::from_str::<&RawValue>(&inner)
     {
-        out.extend_from_slice(json.get().as_bytes());
+        python_json::write_raw(out, json);
     } else {
-        out.extend_from_slice(value.get().as_bytes());
+        python_json::write_raw(out, value);
     }
 }
 
@@ -257,9 +259,9 @@ fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
     match text.as_deref().filter(|text| !is_final(text)).and_then(utc) {
         Some(date) => {
             let shown = date.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-            write_string(out, &shown);
+            python_json::write_str(out, &shown);
         }
-        None => out.extend_from_slice(raw.get().as_bytes()),
+        None => python_json::write_raw(out, raw),
     }
 }
 
@@ -294,13 +296,13 @@ fn write_image_links(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
         .unwrap_or_default();
     let path = format!("images/{id}");
     out.extend_from_slice(b", \"links\": [{\"rel\": \"self\", \"href\": ");
-    write_string(out, &links.own(&path));
+    python_json::write_str(out, &links.own(&path));
     out.extend_from_slice(b"}, {\"rel\": \"bookmark\", \"href\": ");
-    write_string(out, &links.bookmark(&path));
+    python_json::write_str(out, &links.bookmark(&path));
     out.extend_from_slice(
         b"}, {\"rel\": \"alternate\", \"type\": \"application/vnd.openstack.image\", \"href\": ",
     );
-    write_string(out, &links.alternate(&path));
+    python_json::write_str(out, &links.alternate(&path));
     out.extend_from_slice(b"}]");
 }
 
@@ -311,11 +313,11 @@ fn write_server(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
     };
     let path = format!("servers/{}", python_str(server));
     out.extend_from_slice(b", \"server\": {\"id\": ");
-    out.extend_from_slice(server.get().as_bytes());
+    python_json::write_raw(out, server);
     out.extend_from_slice(b", \"links\": [{\"rel\": \"self\", \"href\": ");
-    write_string(out, &links.own(&path));
+    python_json::write_str(out, &links.own(&path));
     out.extend_from_slice(b"}, {\"rel\": \"bookmark\", \"href\": ");
-    write_string(out, &links.bookmark(&path));
+    python_json::write_str(out, &links.bookmark(&path));
     out.extend_from_slice(b"}]}");
 }
 
@@ -326,19 +328,17 @@ fn write_disk_config(out: &mut Vec<u8>, image: &Image<'_>) {
     else {
         return;
     };
-    let word = python_str(config).trim().to_lowercase();
+    let word = strip(&python_str(config)).to_lowercase();
     let auto = matches!(word.as_str(), "1" | "t" | "true" | "on" | "y" | "yes");
     out.extend_from_slice(b", \"OS-DCF:diskConfig\": ");
     out.extend_from_slice(if auto { b"\"AUTO\"" } else { b"\"MANUAL\"" });
 }
 
 fn write_raw(out: &mut Vec<u8>, raw: Option<&RawValue>) {
-    out.extend_from_slice(raw.map_or("null", RawValue::get).as_bytes());
-}
-
-fn write_string(out: &mut Vec<u8>, text: &str) {
-    // Writing JSON text into memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
+    match raw {
+        Some(raw) => python_json::write_raw(out, raw),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! directly, twenty got lost. Writers of one image therefore queue here. The locks are a fixed
 //! array; two images that share one wait for each other, which costs time and nothing else.
 
+use crate::glance::ImageId;
 use std::hash::{BuildHasher, RandomState};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
@@ -28,9 +29,8 @@ impl Default for WriteLocks {
 
 impl WriteLocks {
     /// Waits for the image's turn, but not beyond `deadline`.
-    pub async fn lock(&self, image: &str, deadline: Instant) -> Option<MutexGuard<'_, ()>> {
-        // Some databases take an id in upper case for the same image.
-        let hash = self.hasher.hash_one(image.to_ascii_lowercase());
+    pub async fn lock(&self, image: &ImageId, deadline: Instant) -> Option<MutexGuard<'_, ()>> {
+        let hash = self.hasher.hash_one(image.lock_key());
         let index = usize::try_from(hash % STRIPES as u64).ok()?;
         timeout_at(deadline, self.stripes.get(index)?.lock())
             .await
@@ -46,11 +46,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_writer_waits_for_the_first_and_not_beyond_its_deadline() {
         let locks = WriteLocks::default();
+        let id = |text| ImageId::parse(text).unwrap();
         let soon = || Instant::now() + Duration::from_millis(50);
-        let first = locks.lock("image", soon()).await.unwrap();
-        assert!(locks.lock("image", soon()).await.is_none());
-        assert!(locks.lock("IMAGE", soon()).await.is_none());
+        let first = locks.lock(&id("image"), soon()).await.unwrap();
+        assert!(locks.lock(&id("image"), soon()).await.is_none());
+        assert!(locks.lock(&id("IMAGE"), soon()).await.is_none());
         drop(first);
-        assert!(locks.lock("image", soon()).await.is_some());
+        assert!(locks.lock(&id("image"), soon()).await.is_some());
     }
 }

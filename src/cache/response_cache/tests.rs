@@ -6,6 +6,10 @@ use tokio::sync::Notify;
 
 const IMAGE: &str = "11111111-2222-4333-8444-555555555555";
 
+fn image() -> ImageId {
+    ImageId::parse(IMAGE).unwrap()
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Trouble {
     Down,
@@ -38,7 +42,7 @@ fn spawner() -> Spawner {
 fn query(of: &str) -> CacheQuery {
     CacheQuery {
         key: CacheKey::new(IsolationScope::anonymous(), [of]),
-        tag: CacheTag::image(IMAGE).unwrap(),
+        tag: CacheTag::image(&image()).unwrap(),
     }
 }
 
@@ -129,7 +133,7 @@ async fn errors_are_not_kept() {
 async fn a_write_makes_what_was_kept_old() {
     let cache = cache(&settings());
     fetch(&cache, Ok(fetched("before"))).await.unwrap();
-    let write = cache.write(IMAGE);
+    let write = cache.write(&image());
     assert!(found(&cache).is_some(), "the write is not over");
     drop(write);
     assert_eq!(found(&cache), None);
@@ -168,7 +172,7 @@ async fn a_read_that_began_before_a_write_is_kept_for_nobody() {
     let (cache, go) = (cache(&settings()), Arc::new(Notify::new()));
     let reader = begin(&cache, &go, Ok(fetched("before")));
     settle().await;
-    drop(cache.write(IMAGE));
+    drop(cache.write(&image()));
     // A reader after the write does not wait for the old read either.
     let given = fetch(&cache, Ok(fetched("after"))).await.unwrap();
     assert_eq!(given, ("after".into(), CacheOutcome::Miss));
@@ -279,7 +283,7 @@ async fn a_reader_does_not_join_a_fetch_that_began_too_long_ago() {
 async fn after_a_write_of_unknown_outcome_nothing_is_kept_or_shared_for_a_while() {
     let cache = cache(&settings());
     fetch(&cache, Ok(fetched("before"))).await.unwrap();
-    let mut write = cache.write(IMAGE);
+    let mut write = cache.write(&image());
     write.call_started(Instant::now() + Duration::from_secs(1));
     drop(write);
     assert_eq!(found(&cache), None);
@@ -307,7 +311,7 @@ async fn a_stale_answer_is_given_only_when_asked_for_only_while_glance_fails_and
     for trouble in [Trouble::NoSuchImage, Trouble::Refused] {
         assert!(fetch(&cache, Err(trouble)).await.is_err());
     }
-    drop(cache.write(IMAGE));
+    drop(cache.write(&image()));
     assert!(fetch(&cache, Err(Trouble::Down)).await.is_err());
 }
 

@@ -134,7 +134,7 @@ async fn a_large_catalog_is_taken() {
     };
     let mut catalog: Vec<_> = (0..4000).map(service).collect();
     catalog.push(json!({"type": "image", "endpoints": [
-        {"interface": "public", "region_id": "R", "auth_url": "http://glance"}]}));
+        {"interface": "public", "region_id": "R", "url": "http://glance"}]}));
     let answer = merged(json!({"catalog": catalog}));
     assert!(answer.to_string().len() > 1 << 20);
     fixture

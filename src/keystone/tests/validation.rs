@@ -43,9 +43,9 @@ async fn the_catalog_is_asked_for_when_it_is_wanted() {
     let settings = json!({"region_name": "Two", "interface": "internal"});
     let fixture = Fixture::with(settings, Catalogs::Wanted).await;
     let catalog = json!({"catalog": [{"type": "image", "endpoints": [
-        {"interface": "public", "region_id": "Two", "auth_url": "http://public/v2"},
-        {"interface": "internal", "region_id": "One", "auth_url": "http://one/v2"},
-        {"interface": "internal", "region_id": "Two", "auth_url": "http://two/v2"},
+        {"interface": "public", "region_id": "Two", "url": "http://public/v2"},
+        {"interface": "internal", "region_id": "One", "url": "http://one/v2"},
+        {"interface": "internal", "region_id": "Two", "url": "http://two/v2"},
     ]}]});
     let answer = ResponseTemplate::new(200).set_body_json(merged(catalog));
     fixture.validations_get(answer).await;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::liar::{Wire, answer, answer_with};
 
+/// Stands for the id of the image that was asked for.
+const ID: &str = "lie-x-000";
 /// As short as an image can be.
-const IMAGE: &str = r#"{"id": "x"}"#;
+const IMAGE: &str = r#"{"id": "lie-x-000"}"#;
 
 /// What a client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,20 @@ pub struct Lie {
     pub name: &'static str,
     pub wire: Wire,
     pub told: Told,
+}
+
+impl Lie {
+    /// The lie about the image with this id, which is as long as [`ID`].
+    pub fn about(&self, id: &str) -> Wire {
+        let mut wire = self.wire.clone();
+        assert_eq!(id.len(), ID.len());
+        if let Wire::Bytes(bytes) = &mut wire
+            && let Some(at) = memchr::memmem::find(bytes, ID.as_bytes())
+        {
+            bytes[at..at + id.len()].copy_from_slice(id.as_bytes());
+        }
+        wire
+    }
 }
 
 fn lie(name: &'static str, told: Told, wire: Wire) -> Lie {
@@ -71,7 +87,7 @@ fn wrong_bodies() -> Vec<Lie> {
 
 /// Statuses that no Glance gives to any of these operations.
 fn wrong_statuses() -> Vec<Lie> {
-    let both = r#"{"images": [], "id": "x"}"#;
+    let both = r#"{"images": [], "id": "lie-x-000"}"#;
     let mut lies: Vec<_> = [
         ("201", 201),
         ("202", 202),
@@ -251,11 +267,15 @@ fn slow_and_short() -> Vec<Lie> {
 
 /// Unusual HTTP that says what it should.
 fn odd_but_true() -> Vec<Lie> {
-    let both = r#"{"images": [], "id": "x"}"#;
+    let both = r#"{"images": [], "id": "lie-x-000"}"#;
     let length = both.len();
     let interim = "HTTP/1.1 102 X\r\nA: b\r\n\r\n".repeat(100);
-    let chunks: Vec<_> = both.chars().map(|c| format!("01;x=y\r\n{c}\r\n")).collect();
-    let chunks = chunks.concat();
+    let (before, after) = both.split_once(ID).unwrap();
+    let tiny = |text: &str| -> String {
+        let chunks = text.chars().map(|c| format!("01;x=y\r\n{c}\r\n"));
+        chunks.collect()
+    };
+    let chunks = format!("{}09;x=y\r\n{ID}\r\n{}", tiny(before), tiny(after));
     let chunked =
         format!("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\nA: b\r\n\r\n");
     let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n{both}");

@@ -1,0 +1,212 @@
+//! A Glance v2 on SQLite, for machines without a cloud: development, demonstrations, test suites.
+//! It is not a production image service.
+//!
+//! A request goes `server` → `route` → a call in `images` → `store`, and back through `render` or
+//! `error`. What Glance's rules are stands in pure modules: `filters`, `patch`, `policy`, `schema`.
+//! It serves the images API with members, tags and actions; an upload is measured and hashed, not
+//! kept. Tasks, imports, locations and metadata definitions are not served.
+
+mod error;
+mod filters;
+mod identity;
+mod images;
+mod model;
+mod params;
+mod patch;
+mod policy;
+mod render;
+mod route;
+mod samples;
+mod schema;
+mod server;
+mod settings;
+mod sort;
+mod store;
+mod time;
+mod versions;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use url::Url;
+
+pub use identity::{Authentication, AuthenticationError, DEFAULT_PROJECT, DEFAULT_USER, Identity};
+pub use settings::Settings;
+pub use store::OpenError;
+
+/// SQLite takes one call at a time, so more workers would only wait for each other.
+const WORKERS: usize = 1;
+/// How long a graceful stop waits for the requests that run.
+const SHUTDOWN_SECONDS: u64 = 5;
+
+/// Why the embedded Glance does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// No port, thread or listener could be had.
+    #[error("the embedded Glance cannot listen on 127.0.0.1: {0}")]
+    Listen(#[from] std::io::Error),
+    /// The sample images could not be written or read.
+    #[error("the embedded Glance cannot keep its sample images")]
+    Samples,
+    /// The address cannot be put into a URL, or the server ended before it began.
+    #[error("the embedded Glance did not come up")]
+    NotUp,
+}
+
+/// A running Glance. It answers from the moment it is made, and ends when it is stopped or dropped.
+pub struct EmbeddedGlance {
+    endpoint: Url,
+    sample_image: Option<String>,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedGlance {
+    /// Starts one on a free port of 127.0.0.1, on a thread and runtime of its own. A caller without
+    /// a token is a member of [`DEFAULT_PROJECT`]; no token is valid.
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        Self::builder(settings.clone()).start()
+    }
+
+    /// For one that tells callers apart.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder {
+            settings,
+            authenticator: identity::Authenticator::default(),
+        }
+    }
+
+    /// `http://127.0.0.1:PORT/`, without the version.
+    #[must_use]
+    pub fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
+    /// The id of a sample image that every caller can see; none where it was removed, or never was.
+    #[must_use]
+    pub fn sample_image(&self) -> Option<&str> {
+        self.sample_image.as_deref()
+    }
+
+    /// Takes no more requests and waits for the end; graceful lets those that run finish.
+    pub async fn stop(mut self, graceful: bool) {
+        self.handle.stop(graceful).await;
+        self.join();
+    }
+
+    /// Short: the server's thread ends with its server.
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the embedded Glance panicked");
+        }
+    }
+}
+
+impl Drop for EmbeddedGlance {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            // The command is sent at once; the future only waits for its end, which join does.
+            drop(self.handle.stop(false));
+            self.join();
+        }
+    }
+}
+
+/// What a Glance is started with.
+pub struct Builder {
+    settings: Settings,
+    authenticator: identity::Authenticator,
+}
+
+impl Builder {
+    /// Makes a token valid without asking a validator: for tests.
+    #[must_use]
+    pub fn identity(mut self, token: impl Into<String>, identity: Identity) -> Self {
+        self.authenticator.add(token.into(), identity);
+        self
+    }
+
+    /// Authenticates tokens with `validate`, as Glance does with Keystone. A caller without a token
+    /// is then refused.
+    #[must_use]
+    pub fn authenticate_with(
+        mut self,
+        validate: impl Fn(&str) -> Authentication + Send + Sync + 'static,
+    ) -> Self {
+        self.authenticator.validate_with(Box::new(validate));
+        self
+    }
+
+    /// Opens the database, adds the sample images and serves.
+    pub fn start(self) -> Result<EmbeddedGlance, StartError> {
+        let store = store::Store::open(self.settings.database.as_deref())?;
+        if self.settings.sample_images {
+            store
+                .write(|connection| samples::add_to_empty(connection))
+                .map_err(|_| StartError::Samples)?;
+        }
+        let sample_image = store
+            .read(samples::to_show)
+            .map_err(|_| StartError::Samples)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let base = format!("http://{}", listener.local_addr()?);
+        let endpoint = Url::parse(&base).map_err(|_| StartError::NotUp)?;
+        let state = server::State {
+            store: Arc::new(store),
+            authenticator: self.authenticator,
+            base,
+        };
+        let (sender, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("embedded-glance".to_owned())
+            .spawn(move || run(listener, state, &sender))?;
+        let handle = receiver.recv().map_err(|_| StartError::NotUp)??;
+        Ok(EmbeddedGlance {
+            endpoint,
+            sample_image,
+            handle,
+            thread: Some(thread),
+        })
+    }
+}
+
+/// The thread's work: tells that the server is up, or why not, and runs it to its end.
+fn run(
+    listener: TcpListener,
+    state: server::State,
+    up: &mpsc::Sender<std::io::Result<ServerHandle>>,
+) {
+    let state = web::Data::new(state);
+    let outcome = actix_web::rt::System::new().block_on(async move {
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(state.clone())
+                .default_service(web::to(server::answer))
+        })
+        .workers(WORKERS)
+        .shutdown_timeout(SHUTDOWN_SECONDS)
+        .disable_signals()
+        .listen(listener);
+        let server = match server {
+            Ok(server) => server.run(),
+            Err(error) => {
+                drop(up.send(Err(error)));
+                return Ok(());
+            }
+        };
+        drop(up.send(Ok(server.handle())));
+        server.await
+    });
+    if let Err(error) = outcome {
+        tracing::error!(%error, "the embedded Glance ended");
+    }
+}

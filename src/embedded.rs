@@ -1,0 +1,14 @@
+//! The Glance that the gateway carries: its start from the gateway's settings, and its callers from
+//! the gateway's tokens.
+
+#[cfg(not(feature = "embedded"))]
+mod absent;
+#[cfg(feature = "embedded")]
+mod present;
+
+#[cfg(not(feature = "embedded"))]
+pub use absent::{EmbeddedGlance, StartError, start};
+#[cfg(feature = "embedded")]
+pub use embedded_glance::{EmbeddedGlance, StartError};
+#[cfg(feature = "embedded")]
+pub use present::start;

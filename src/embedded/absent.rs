@@ -1,0 +1,44 @@
+//! A build without the feature `embedded`. No value of these types exists: the settings are refused
+//! before the gateway could start an embedded Glance.
+
+use url::Url;
+
+use crate::config::Settings;
+use crate::http::auth::AuthBackend;
+use crate::upstream::runtime::Spawner;
+
+/// A running embedded Glance, which this build cannot have.
+pub enum EmbeddedGlance {}
+
+/// Why the embedded Glance does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program was built without it.
+    #[error("this build has no embedded Glance (cargo feature `embedded`)")]
+    NotBuilt,
+}
+
+/// Always fails.
+pub fn start(_: &Settings, _: &AuthBackend, _: &Spawner) -> Result<EmbeddedGlance, StartError> {
+    Err(StartError::NotBuilt)
+}
+
+impl EmbeddedGlance {
+    /// The address without the version.
+    #[must_use]
+    pub fn endpoint(&self) -> &Url {
+        match *self {}
+    }
+
+    /// The id of a sample image that every caller can see.
+    #[must_use]
+    pub fn sample_image(&self) -> Option<&str> {
+        match *self {}
+    }
+
+    /// Waits for the end.
+    #[expect(clippy::unused_async, reason = "the signature of the real one")]
+    pub async fn stop(self, _graceful: bool) {
+        match self {}
+    }
+}
