@@ -28,10 +28,14 @@ enum Kind {
 }
 
 impl IsolationScope {
-    /// The scope of a validated token; `None` for one without a project, whose answers are never
-    /// kept.
+    /// The scope of a validated token. `None`, so that its responses are never cached, for a token
+    /// without a project, and for one that access rules limit: Glance decides on those by more than
+    /// the project and its roles.
     #[must_use]
     pub fn of(token: &Token, isolation: CacheIsolation) -> Option<Self> {
+        if token.has_access_rules() {
+            return None;
+        }
         let identity = Arc::clone(token.identity()?);
         Some(Self(match isolation {
             CacheIsolation::Project => Kind::Project(SameProject(identity)),

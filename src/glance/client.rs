@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const AUTH_TOKEN: &str = "X-Auth-Token";
+const SERVICE_TOKEN: &str = "X-Service-Token";
 const REQUEST_ID: &str = "X-Openstack-Request-Id";
 
 /// For whom, where and until when Glance is called.
@@ -28,6 +29,9 @@ pub struct CallContext {
     pub endpoint: Endpoint,
     /// The client's token, marked sensitive; none when the gateway runs without tokens.
     pub token: Option<HeaderValue>,
+    /// A service's token that speaks for the client's, marked sensitive: with it Glance accepts a
+    /// token that access rules limit, or that has expired.
+    pub service_token: Option<HeaderValue>,
     /// The id that ties Glance's log lines to this request.
     pub request_id: HeaderValue,
     /// When the whole request must be answered.
@@ -194,6 +198,9 @@ impl GlanceClient {
             .header(REQUEST_ID, caller.request_id.clone());
         if let Some(token) = &caller.token {
             request = request.header(AUTH_TOKEN, token.clone());
+        }
+        if let Some(token) = &caller.service_token {
+            request = request.header(SERVICE_TOKEN, token.clone());
         }
         if let Some(body) = body {
             request = request

@@ -1,5 +1,6 @@
 //! Glance's URLs.
 
+use crate::util::endpoint_url::without_version;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,14 +19,11 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// Takes the URL an operator or a catalog gives, with or without `/v2`.
+    /// Takes the URL an operator or a catalog gives, with or without its version.
     #[must_use]
     pub fn new(url: &Url) -> Self {
-        let base = url.as_str().trim_end_matches('/');
-        let unversioned = ["/v2", "/v2.0", "/v1"]
-            .iter()
-            .find_map(|v| base.strip_suffix(v));
-        Self(unversioned.unwrap_or(base).trim_end_matches('/').to_owned())
+        let base = without_version(url.clone());
+        Self(base.as_str().trim_end_matches('/').to_owned())
     }
 
     /// The URL, without a trailing slash.
@@ -87,6 +85,7 @@ mod tests {
     #[case("http://g:9292", "http://g:9292")]
     #[case("http://g:9292/", "http://g:9292")]
     #[case("http://g:9292/v2/", "http://g:9292")]
+    #[case("http://g:9292/v2.9", "http://g:9292")]
     #[case("https://cloud/image/v2", "https://cloud/image")]
     #[case("https://cloud/image//", "https://cloud/image")]
     fn an_endpoint_has_no_version_and_no_trailing_slash(#[case] url: &str, #[case] base: &str) {

@@ -6,7 +6,9 @@
 use super::context::RequestContext;
 use crate::cache::{CacheIsolation, IsolationScope};
 use crate::glance::Endpoint;
-use crate::keystone::{self, DigestKey, NoImageEndpoint, ScopeKind, Token, TokenValidator};
+use crate::keystone::{
+    self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
+};
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -75,6 +77,8 @@ pub struct AuthContext<'r> {
     principal: Principal,
     /// The token to call Glance with; none in mode `none`.
     token: Option<&'r str>,
+    /// The validated service token that the request brought.
+    service_token: Option<&'r str>,
     /// The cache scope of this caller, or `None` if its responses must not be cached.
     pub scope: Option<IsolationScope>,
     /// The Glance endpoint for this caller.
@@ -120,10 +124,12 @@ impl Authenticator {
     }
 
     /// Validates the request's token, and its service token where there is one. Without waiting
-    /// when Keystone has validated them before.
+    /// when Keystone has validated them before. `service_type` is the type of the service whose
+    /// access rules apply.
     pub async fn authenticate<'r>(
         &'r self,
         context: &RequestContext<'r>,
+        service_type: &str,
     ) -> Result<AuthContext<'r>, AuthError> {
         let request = context.request;
         let headers = request.headers();
@@ -139,20 +145,24 @@ impl Authenticator {
             }
         };
         let text = client_token(headers).ok_or(AuthError::Unauthorized)?;
-        let token = self.validate(keystone, text, context).await?;
-        let service = match headers.get(SERVICE_TOKEN) {
-            Some(value) => {
-                let text = printable_ascii(value.as_bytes()).ok_or(AuthError::Unauthorized)?;
-                Some(self.validate(keystone, text, context).await?)
+        let service_text = service_token(headers)?;
+        let service = match service_text {
+            Some(text) => {
+                let expired = ExpiredTokens::Rejected;
+                Some(self.validate(keystone, text, expired, context).await?)
             }
             None => None,
         };
+        let expired = keystone.expired_tokens(service.as_deref());
+        let token = self.validate(keystone, text, expired, context).await?;
+        context.observer.token(&token);
         let (method, path) = (request.method().as_str(), request.uri().path());
-        if !keystone.authorizes(&token, service.as_deref(), method, path) {
+        if !keystone.authorizes(&token, service.as_deref(), service_type, method, path) {
             return Err(AuthError::Unauthorized);
         }
         Ok(AuthContext {
             token: Some(text),
+            service_token: service_text,
             scope: IsolationScope::of(&token, self.isolation),
             endpoint: self.endpoint_for(&token),
             principal: Principal::Validated(token),
@@ -165,6 +175,7 @@ impl Authenticator {
         AuthContext {
             principal: Principal::Unknown,
             token,
+            service_token: None,
             scope: Some(scope),
             endpoint: self.endpoint.as_ref().map(Cow::Borrowed).ok_or(no_catalog),
             backend: &self.backend,
@@ -188,29 +199,32 @@ impl Authenticator {
         &self,
         keystone: &TokenValidator,
         token: &str,
+        expired: ExpiredTokens,
         context: &RequestContext<'_>,
     ) -> Result<Arc<Token>, AuthError> {
-        let token = match keystone.cached(token) {
-            Some(Ok(token)) => token,
-            Some(Err(keystone::InvalidToken)) => return Err(AuthError::Unauthorized),
+        match keystone.cached_with(token, expired) {
+            Some(Ok(token)) => Ok(token),
+            Some(Err(keystone::InvalidToken)) => Err(AuthError::Unauthorized),
             // Boxed, since most requests come with a token that is cached.
-            None => Box::pin(self.validate_with_keystone(keystone, token, context)).await?,
-        };
-        context.observer.token(&token);
-        Ok(token)
+            None => {
+                let validation = self.validate_with_keystone(keystone, token, expired, context);
+                Box::pin(validation).await
+            }
+        }
     }
 
     async fn validate_with_keystone(
         &self,
         keystone: &TokenValidator,
         token: &str,
+        expired: ExpiredTokens,
         context: &RequestContext<'_>,
     ) -> Result<Arc<Token>, AuthError> {
         let _timer = context.observer.upstream_time().start();
         let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
         let task = async move {
             use secrecy::ExposeSecret;
-            keystone.validate(token.expose_secret()).await
+            keystone.validate_with(token.expose_secret(), expired).await
         };
         let task = self.spawner.run(task.instrument(context.ids.span()));
         let validated = timeout_at(context.timing.deadline, task).await;
@@ -256,6 +270,15 @@ impl AuthContext<'_> {
         value.set_sensitive(true);
         Some(value)
     }
+
+    /// The service token to call Glance with, marked sensitive.
+    #[must_use]
+    pub fn service_token_header(&self) -> Option<http::HeaderValue> {
+        match self.backend {
+            AuthBackend::Keystone(keystone) => keystone.service_token(self.service_token),
+            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        }
+    }
 }
 
 /// The client's token. `X-Storage-Token` is an old name that counts when the usual one is absent. Two
@@ -268,6 +291,20 @@ fn client_token(headers: &HeaderMap) -> Option<&str> {
     let (first, others) = of(AUTH_TOKEN).or_else(|| of(STORAGE_TOKEN))?;
     let only = others.is_none().then_some(first)?;
     printable_ascii(only.as_bytes()).filter(|token| !token.is_empty())
+}
+
+/// The service token, if the request brought one; an empty header brings none. Two of them are
+/// ambiguous, so they are invalid.
+fn service_token(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+    let mut values = headers.get_all(SERVICE_TOKEN);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) if only.is_empty() => Ok(None),
+        (Some(only), None) => printable_ascii(only.as_bytes())
+            .map(Some)
+            .ok_or(AuthError::Unauthorized),
+        (Some(_), Some(_)) => Err(AuthError::Unauthorized),
+    }
 }
 
 /// Text of printable ASCII.
@@ -295,6 +332,27 @@ mod tests {
             request = request.append_header(header);
         }
         assert_eq!(client_token(request.to_http_request().headers()), token);
+    }
+
+    #[rstest]
+    #[case(&[], Ok(None))]
+    #[case(&[""], Ok(None))]
+    #[case(&["s"], Ok(Some("s")))]
+    #[case(&["s", "t"], Err(()))]
+    #[case(&["", "t"], Err(()))]
+    #[case(&["", ""], Err(()))]
+    #[case(&["tökén"], Err(()))]
+    fn an_empty_service_token_is_none_and_two_are_invalid(
+        #[case] sent: &[&str],
+        #[case] expected: Result<Option<&str>, ()>,
+    ) {
+        let mut request = TestRequest::default();
+        for value in sent {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request = request.append_header((SERVICE_TOKEN, value));
+        }
+        let request = request.to_http_request();
+        assert_eq!(service_token(request.headers()).map_err(drop), expected);
     }
 
     #[test]

@@ -1,16 +1,17 @@
-//! Glance's endpoint out of a token's service catalog.
+//! Glance's endpoint in a token's service catalog.
 
 use serde::Deserialize;
 use url::Url;
 
 use crate::config::Interface;
+use crate::util::endpoint_url::without_version;
 
 /// The service type Glance is registered under.
 const SERVICE: &str = "image";
 
 /// One service of a catalog, as Keystone writes it.
 #[derive(Debug, Deserialize)]
-pub(super) struct ServiceTokenProvider {
+pub(super) struct CatalogService {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -26,13 +27,13 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    /// `region` is the older name of the same thing.
+    /// Older catalogs call `region_id` `region`.
     fn region(&self) -> Option<&str> {
         self.region_id.as_deref().or(self.region.as_deref())
     }
 }
 
-/// Which endpoint of a catalog is wanted.
+/// The endpoint to choose from a catalog.
 #[derive(Debug, Clone)]
 pub(super) struct EndpointFilter {
     pub(super) region: Option<String>,
@@ -43,8 +44,8 @@ pub(super) struct EndpointFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoImageEndpoint {
     /// Tokens are validated without their catalogs, since `glance.endpoints` is set.
-    #[error("catalogs are not asked for")]
-    NotAskedFor,
+    #[error("tokens are validated without their catalogs")]
+    NotRequested,
     /// The token has no catalog, as an unscoped one has none.
     #[error("the token has no catalog")]
     NoCatalog,
@@ -60,10 +61,10 @@ pub enum NoImageEndpoint {
 }
 
 impl EndpointFilter {
-    /// The first endpoint that fits, without its version, as clients use it.
+    /// The first matching endpoint, without its version, as clients choose it.
     pub(super) fn image_endpoint(
         &self,
-        catalog: &[ServiceTokenProvider],
+        catalog: &[CatalogService],
     ) -> Result<Url, NoImageEndpoint> {
         let mut services = catalog
             .iter()
@@ -74,19 +75,25 @@ impl EndpointFilter {
         }
         let url = services
             .flat_map(|service| &service.endpoints)
-            .filter(|endpoint| self.fits(endpoint))
+            .filter(|endpoint| self.matches(endpoint))
             .find_map(|endpoint| endpoint.url.as_deref())
             .ok_or(NoImageEndpoint::NoMatch)?;
         unversioned(url).ok_or(NoImageEndpoint::NotAUrl)
     }
 
-    fn fits(&self, endpoint: &Endpoint) -> bool {
-        endpoint.interface.as_deref() == Some(self.interface.as_str())
+    fn matches(&self, endpoint: &Endpoint) -> bool {
+        let interface = endpoint.interface.as_deref().map(without_url_suffix);
+        interface == Some(self.interface.as_str())
             && self
                 .region
                 .as_deref()
                 .is_none_or(|region| endpoint.region() == Some(region))
     }
+}
+
+/// `publicURL` is how catalogs of the Identity API v2 spelled `public`; some still do.
+fn without_url_suffix(interface: &str) -> &str {
+    interface.strip_suffix("URL").unwrap_or(interface)
 }
 
 /// An endpoint's URL without its version; `None` when it is no plain http or https URL.
@@ -100,28 +107,6 @@ fn unversioned(url: &str) -> Option<Url> {
     plain.then(|| without_version(url))
 }
 
-/// A URL without a version as its last segment (`/v2`, `/v2.1/`) and without a slash at the end.
-pub(super) fn without_version(mut url: Url) -> Url {
-    let path = url.path().trim_end_matches('/');
-    let path = match path.rsplit_once('/') {
-        Some((before, last)) if is_version(last) => before,
-        Some(_) | None => path,
-    };
-    let path = path.trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    url
-}
-
-fn is_version(segment: &str) -> bool {
-    let Some(number) = segment.strip_prefix('v') else {
-        return false;
-    };
-    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
-    [major, minor]
-        .iter()
-        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -129,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn catalog(json: serde_json::Value) -> Vec<ServiceTokenProvider> {
+    fn catalog(json: serde_json::Value) -> Vec<CatalogService> {
         serde_json::from_value(json).unwrap()
     }
 
@@ -140,7 +125,7 @@ mod tests {
         }
     }
 
-    fn two_regions() -> Vec<ServiceTokenProvider> {
+    fn two_regions() -> Vec<CatalogService> {
         catalog(json!([
             {"type": "compute", "name": "nova", "id": "1", "endpoints": [
                 {"interface": "public", "region_id": "One", "region": "One", "url": "http://nova"},
@@ -148,7 +133,7 @@ mod tests {
             {"type": "image", "name": "glance", "id": "2", "endpoints": [
                 {"interface": "internal", "region_id": "One", "url": "http://one-internal:9292/v2"},
                 {"interface": "public", "region_id": "One", "url": "https://one/image/v2/"},
-                {"interface": "public", "region": "Two", "url": "http://two:9292"},
+                {"interface": "publicURL", "region": "Two", "url": "http://two:9292"},
                 {"interface": "admin", "region": null, "url": null},
             ]},
         ]))

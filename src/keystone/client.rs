@@ -1,4 +1,4 @@
-//! The requests to Keystone, and what the status codes of its answers mean.
+//! The requests to Keystone, and what the status codes of its responses mean.
 
 use std::time::Duration;
 
@@ -10,84 +10,137 @@ use url::Url;
 use super::catalog::EndpointFilter;
 use super::error::{Error, InvalidResponse, Unavailable};
 use super::token::Token;
+use super::token_cache::ExpiredTokens;
 use super::token_response;
 use crate::upstream::{self, ExchangeLimits, Response, TransportError, exchange};
+use crate::util::endpoint_url::without_version;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 pub(super) const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
-/// Promises Keystone that access rules are enforced here; without it Keystone does not validate
-/// tokens that have some.
+/// Tells Keystone that access rules are enforced here; without it Keystone does not validate tokens
+/// that have some.
 const ACCESS_RULES: HeaderName = HeaderName::from_static("openstack-identity-access-rules");
 
 /// Catalogs of large clouds reach half a MiB.
 const MAX_BODY: usize = 4 << 20;
 
-/// What Keystone says of a token.
+/// Keystone's verdict on a token.
 #[derive(Debug)]
 pub(super) enum ValidationResult {
-    /// It is good.
+    /// The token is valid.
     Accepted(Token),
     /// There is no such token, or it is no longer valid.
     InvalidToken,
-    /// The token that the question was asked with is not valid.
+    /// The token that the request was made with is not valid.
     CallerTokenRejected,
 }
 
-/// Asks Keystone at one URL.
+/// A client of the Identity API at one URL.
 pub(super) struct KeystoneClient {
     http: upstream::InstrumentedClient,
+    /// The URL without its version.
+    base: Url,
     validation: Url,
+    /// Accepts expired tokens as well.
+    lenient_validation: Url,
     authentication: Url,
     endpoint_filter: Option<EndpointFilter>,
     timeout: Duration,
 }
 
 impl KeystoneClient {
-    /// `base` is Keystone's URL with or without its version. Catalogs are asked for only with a
-    /// `endpoint_filter` of what to take from them.
+    /// `base` is Keystone's URL with or without its version. Catalogs are requested only with an
+    /// `endpoint_filter`.
     pub(super) fn new(
         http: upstream::InstrumentedClient,
         base: &Url,
         endpoint_filter: Option<EndpointFilter>,
         timeout: Duration,
     ) -> Self {
-        let with_catalog = tokens_url(base);
+        let base = without_version(base.clone());
+        let with_catalog = below(&base, "/v3/auth/tokens");
         let mut without_catalog = with_catalog.clone();
         without_catalog.set_query(Some("nocatalog"));
+        let validation = match &endpoint_filter {
+            Some(_) => with_catalog,
+            None => without_catalog.clone(),
+        };
+        let mut lenient_validation = validation.clone();
+        lenient_validation.set_query(Some(match validation.query() {
+            Some(_) => "nocatalog&allow_expired=1",
+            None => "allow_expired=1",
+        }));
         Self {
             http,
-            validation: match &endpoint_filter {
-                Some(_) => with_catalog,
-                None => without_catalog.clone(),
-            },
+            base,
+            validation,
+            lenient_validation,
             authentication: without_catalog,
             endpoint_filter,
             timeout,
         }
     }
 
-    /// When a conversation that starts now must be over.
+    /// The Identity API's URL, without a version.
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// What to choose from catalogs, where they are requested.
+    pub(super) fn endpoint_filter(&self) -> Option<&EndpointFilter> {
+        self.endpoint_filter.as_ref()
+    }
+
+    /// The deadline of an operation that starts now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// Asks about `subject` with the rights of `asker`.
+    /// Validates `subject` with the rights of `caller`.
     pub(super) async fn validate(
         &self,
-        asker: &HeaderValue,
+        caller: &HeaderValue,
         subject: &HeaderValue,
+        expired: ExpiredTokens,
         deadline: Instant,
     ) -> Result<ValidationResult, Error> {
-        let mut request = reqwest::Request::new(Method::GET, self.validation.clone());
+        let url = match expired {
+            ExpiredTokens::Rejected => &self.validation,
+            ExpiredTokens::Accepted => &self.lenient_validation,
+        };
+        let mut request = reqwest::Request::new(Method::GET, url.clone());
         let headers = request.headers_mut();
-        headers.insert(AUTH_TOKEN, asker.clone());
+        headers.insert(AUTH_TOKEN, caller.clone());
         headers.insert(SUBJECT_TOKEN, subject.clone());
         headers.insert(ACCESS_RULES, HeaderValue::from_static("1"));
-        let answer = self.exchange(request, deadline).await?;
-        interpret_response(&answer, subject, self.endpoint_filter.as_ref())
+        let response = self.exchange(request, deadline).await?;
+        interpret_response(&response, subject, self.endpoint_filter.as_ref())
     }
 
-    /// Asks for a token of the gateway's own.
+    /// Requests a validation that names no token. Keystone looks at the caller's rights first, so
+    /// its response tells whether `caller` may validate the tokens of others: 403 when not. (Its
+    /// own token any user may validate, so that one would prove nothing.)
+    pub(super) async fn validate_nothing(
+        &self,
+        caller: &HeaderValue,
+        deadline: Instant,
+    ) -> Result<Response, TransportError> {
+        let mut request = reqwest::Request::new(Method::GET, self.authentication.clone());
+        request.headers_mut().insert(AUTH_TOKEN, caller.clone());
+        self.exchange(request, deadline).await
+    }
+
+    /// The document of the version that is called.
+    pub(super) async fn version_document(
+        &self,
+        deadline: Instant,
+    ) -> Result<Response, TransportError> {
+        let url = below(&self.base, "/v3");
+        self.exchange(reqwest::Request::new(Method::GET, url), deadline)
+            .await
+    }
+
+    /// Requests a token of the gateway's own.
     pub(super) async fn authenticate(
         &self,
         body: String,
@@ -100,8 +153,8 @@ impl KeystoneClient {
         self.exchange(request, deadline).await
     }
 
-    /// A kept connection can be closed by the server just as it is used again. Neither question
-    /// changes anything, so what breaks off is asked once more.
+    /// The server can close a pooled connection just as it is used again. No request here changes
+    /// anything, so an interrupted one is sent once more.
     async fn exchange(
         &self,
         request: reqwest::Request,
@@ -128,40 +181,39 @@ pub(super) fn secret_header(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// `/v3/auth/tokens` below Keystone's URL, with or without a version there.
-fn tokens_url(base: &Url) -> Url {
-    let mut url = super::catalog::without_version(base.clone());
-    let path = format!("{}/v3/auth/tokens", url.path().trim_end_matches('/'));
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let path = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     url
 }
 
 fn interpret_response(
-    answer: &Response,
+    response: &Response,
     subject: &HeaderValue,
     endpoint_filter: Option<&EndpointFilter>,
 ) -> Result<ValidationResult, Error> {
-    match answer.status {
+    match response.status {
         StatusCode::OK => {
-            let about = answer.headers.get(SUBJECT_TOKEN);
+            let about = response.headers.get(SUBJECT_TOKEN);
             if about.is_some_and(|about| about != subject) {
-                return Err(InvalidResponse::Inconsistent("an answer about another token").into());
+                return Err(InvalidResponse::Inconsistent("a response about another token").into());
             }
             Ok(ValidationResult::Accepted(token_response::token(
-                &answer.body,
+                &response.body,
                 endpoint_filter,
             )?))
         }
         StatusCode::UNAUTHORIZED => Ok(ValidationResult::CallerTokenRejected),
-        // Without Keystone's own JSON, it is the path that was not found and not the token.
-        StatusCode::NOT_FOUND if token_response::is_error(&answer.body) => {
+        // Without Keystone's own JSON the path was not found, not the token.
+        StatusCode::NOT_FOUND if token_response::is_error(&response.body) => {
             Ok(ValidationResult::InvalidToken)
         }
         status => Err(unexpected_status(status)),
     }
 }
 
-/// What an unexpected status means.
+/// The error that an unexpected status stands for.
 pub(super) fn unexpected_status(status: StatusCode) -> Error {
     if status == StatusCode::FORBIDDEN {
         Unavailable::Forbidden.into()
@@ -187,7 +239,7 @@ mod tests {
         }
     }
 
-    fn judged(status: u16, body: impl Into<bytes::Bytes>) -> Result<ValidationResult, Error> {
+    fn interpreted(status: u16, body: impl Into<bytes::Bytes>) -> Result<ValidationResult, Error> {
         interpret_response(&answer(status, body), &HeaderValue::from_static("t"), None)
     }
 
@@ -199,46 +251,47 @@ mod tests {
     #[case("https://k/identity/v3", "https://k/identity/v3/auth/tokens")]
     #[case("http://k:35357/v2.0", "http://k:35357/v3/auth/tokens")]
     fn the_url_may_come_with_or_without_a_version(#[case] base: &str, #[case] expected: &str) {
-        assert_eq!(tokens_url(&base.parse().unwrap()).as_str(), expected);
+        let base = without_version(base.parse().unwrap());
+        assert_eq!(below(&base, "/v3/auth/tokens").as_str(), expected);
     }
 
     #[test]
     fn a_token_is_accepted_with_200_only() {
         let body = testing::body().to_string();
         assert!(matches!(
-            judged(200, body.clone()),
+            interpreted(200, body.clone()),
             Ok(ValidationResult::Accepted(_))
         ));
         for status in [201, 202, 203, 204, 206] {
-            let refused = judged(status, body.clone()).unwrap_err();
+            let refused = interpreted(status, body.clone()).unwrap_err();
             assert_eq!(refused, InvalidResponse::Status(status).into());
         }
     }
 
     #[test]
-    fn an_answer_about_another_token_is_nonsense() {
+    fn a_response_about_another_token_is_invalid() {
         let mut mixed_up = answer(200, testing::body().to_string());
         mixed_up
             .headers
             .insert(SUBJECT_TOKEN, HeaderValue::from_static("u"));
-        let judged = interpret_response(&mixed_up, &HeaderValue::from_static("t"), None);
+        let result = interpret_response(&mixed_up, &HeaderValue::from_static("t"), None);
         assert!(matches!(
-            judged,
+            result,
             Err(Error::InvalidResponse(InvalidResponse::Inconsistent(_)))
         ));
         assert!(interpret_response(&mixed_up, &HeaderValue::from_static("u"), None).is_ok());
     }
 
     #[test]
-    fn a_404_of_keystone_refuses_the_token_and_one_of_a_web_server_does_not() {
+    fn a_404_of_keystone_rejects_the_token_and_one_of_a_web_server_does_not() {
         let of_keystone = r#"{"error": {"code": 404, "message": "x", "title": "Not Found"}}"#;
         assert!(matches!(
-            judged(404, of_keystone),
+            interpreted(404, of_keystone),
             Ok(ValidationResult::InvalidToken)
         ));
         for body in ["", "<h1>Not Found</h1>", "{}", "[]", "{\"error\": null}"] {
             assert_eq!(
-                judged(404, body).unwrap_err(),
+                interpreted(404, body).unwrap_err(),
                 InvalidResponse::Status(404).into()
             );
         }
@@ -254,17 +307,17 @@ mod tests {
     #[case(400, InvalidResponse::Status(400).into())]
     #[case(405, InvalidResponse::Status(405).into())]
     #[case(410, InvalidResponse::Status(410).into())]
-    fn other_answers_say_nothing_about_the_token(#[case] status: u16, #[case] expected: Error) {
+    fn other_statuses_say_nothing_about_the_token(#[case] status: u16, #[case] expected: Error) {
         assert_eq!(
-            judged(status, testing::body().to_string()).unwrap_err(),
+            interpreted(status, testing::body().to_string()).unwrap_err(),
             expected
         );
     }
 
     #[test]
-    fn a_401_is_about_whoever_asked() {
+    fn a_401_is_about_the_callers_token() {
         assert!(matches!(
-            judged(401, ""),
+            interpreted(401, ""),
             Ok(ValidationResult::CallerTokenRejected)
         ));
     }

@@ -1,13 +1,13 @@
-//! Tokens by their digest, so that none is kept in clear.
+//! Digests of tokens, so that no cache holds a token in clear.
 
 use std::fmt;
 
-/// No longer token is asked about. Fernet and JWS tokens stay below 1 KiB, and a web server in
-/// front of Keystone refuses the whole request when one header passes 4 to 8 KiB.
-pub const MAX_TOKEN_BYTES: usize = 4096;
+/// The longest token, in bytes: Apache's limit for one header field. Most tokens stay below 1 KiB;
+/// those of federated users with many groups do not.
+pub const MAX_TOKEN_BYTES: usize = 8190;
 
-/// The secret that a process hashes tokens with. It is drawn at the start and never leaves the
-/// process, so a digest tells nobody outside whether it belongs to some token.
+/// The key that a process hashes tokens with. It is random and never leaves the process, so a
+/// digest does not reveal outside of it which token it belongs to.
 #[derive(Clone)]
 pub struct DigestKey([u8; 32]);
 
@@ -15,7 +15,7 @@ impl DigestKey {
     /// A new key from the system's random numbers.
     ///
     /// # Errors
-    /// When the system has none to give.
+    /// When the system has no random numbers.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
@@ -35,7 +35,7 @@ impl fmt::Debug for DigestKey {
     }
 }
 
-/// A token's keyed BLAKE3 hash: equal for equal tokens and, as far as anyone can find, for no others.
+/// A token's keyed BLAKE3 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
@@ -56,15 +56,11 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// Whether a token can be one at all: Keystone issues visible ASCII only, and nothing else may
-/// travel in a header.
+/// Whether a text can be a token: Keystone issues visible ASCII only.
 #[must_use]
 pub fn is_well_formed(token: &str) -> bool {
     (1..=MAX_TOKEN_BYTES).contains(&token.len())
-        // All bytes in any case: many at a time is faster than stopping at the first.
-        && token
-            .bytes()
-            .fold(true, |graphic, byte| graphic & byte.is_ascii_graphic())
+        && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Why a token was not accepted.
 //!
-//! The goals: whoever holds a bad token learns nothing but that; an operator learns from the log
-//! what to repair; nothing in here can hold a token, a password or what Keystone's answer said.
+//! A client with a bad token learns nothing but that; an operator learns from the log what to
+//! repair; no error can hold a token, a password or a part of Keystone's response.
 
 use crate::upstream::TransportError;
 
@@ -16,15 +16,15 @@ pub enum Error {
     /// The token is not valid: 401.
     #[error("{InvalidToken}")]
     InvalidToken,
-    /// Keystone could not say: 503, and the client may try again.
+    /// Keystone cannot validate tokens at the moment: 503, and the client may try again.
     #[error("Keystone cannot validate tokens now: {0}")]
     Unavailable(Unavailable),
-    /// Keystone's answer makes no sense: 503 as well, but somebody must look into it.
-    #[error("Keystone's answer makes no sense: {0}")]
+    /// Keystone's response is invalid: 503 as well, but an operator must look into it.
+    #[error("Keystone's response is invalid: {0}")]
     InvalidResponse(InvalidResponse),
 }
 
-/// What kept Keystone from saying whether a token is valid.
+/// Why Keystone did not say whether a token is valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// No connection, or one that broke.
@@ -36,7 +36,7 @@ pub enum Unavailable {
     /// A 429 or 5xx.
     #[error("it answered {0}")]
     Status(u16),
-    /// A 403: whoever asks may not validate tokens.
+    /// A 403: the token that the gateway validates with lacks the right to.
     #[error("its policy does not allow the validation (403)")]
     Forbidden,
     /// Keystone does not accept the configured credentials.
@@ -45,7 +45,7 @@ pub enum Unavailable {
     /// The file with the secret cannot be read.
     #[error("the file that holds the secret for keystone.* cannot be read ({0})")]
     SecretUnreadable(std::io::ErrorKind),
-    /// More new tokens at once than are let through.
+    /// More new tokens at once than are validated or queued.
     #[error("too many tokens wait for validation")]
     Overloaded,
     /// The validation ended without an outcome, as when the process is stopping.
@@ -53,28 +53,53 @@ pub enum Unavailable {
     Abandoned,
 }
 
-/// What is wrong with an answer.
+/// What is wrong with a response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResponse {
-    /// A status that no Keystone gives here, redirects included.
+    /// A status that Keystone does not give here, redirects included.
     #[error("status {0}, is keystone.auth_url right?")]
     Status(u16),
     /// The body is larger than any real one.
     #[error("a body of more than {0} bytes")]
     TooLarge(usize),
-    /// The body is not a token's JSON; where, but not what.
+    /// The body is not a token's JSON. The position is named, the content is not.
     #[error("a body that is not a token ({kind} at line {line} column {column})")]
     MalformedToken {
         /// `syntax`, `truncated` or `shape`.
         kind: &'static str,
-        /// Where, from 1.
+        /// The line, from 1.
         line: usize,
-        /// Where, from 1.
+        /// The column, from 1.
         column: usize,
     },
     /// The body is a token's JSON but contradicts itself or the request.
     #[error("{0}")]
     Inconsistent(&'static str),
+}
+
+impl Error {
+    /// Whether an operator has to mend something: the settings, the gateway's account, or what
+    /// answers at `keystone.auth_url`. Outages are not among it, nor what a client can cause with a
+    /// token of its making.
+    #[must_use]
+    pub fn is_misconfiguration(&self) -> bool {
+        match self {
+            Self::Unavailable(reason) => match reason {
+                Unavailable::Forbidden
+                | Unavailable::CredentialsRefused
+                | Unavailable::SecretUnreadable(_) => true,
+                Unavailable::Unreachable(_)
+                | Unavailable::TimedOut
+                | Unavailable::Status(_)
+                | Unavailable::Overloaded
+                | Unavailable::Abandoned => false,
+            },
+            // A web server may find a long or odd token objectionable.
+            Self::InvalidToken
+            | Self::InvalidResponse(InvalidResponse::Status(400 | 413 | 414 | 431)) => false,
+            Self::InvalidResponse(_) => true,
+        }
+    }
 }
 
 impl From<InvalidToken> for Error {
@@ -107,7 +132,7 @@ impl From<TransportError> for Error {
     }
 }
 
-/// Keeps the place of the mistake only: the message of `serde_json` repeats values.
+/// Keeps the position only: the message of `serde_json` repeats values.
 impl From<serde_json::Error> for InvalidResponse {
     fn from(error: serde_json::Error) -> Self {
         use serde_json::error::Category;

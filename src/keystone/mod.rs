@@ -1,26 +1,28 @@
 //! Token validation.
 //!
-//! A request is whoever Keystone says its token is, and nothing a client writes into any other
-//! header changes that. [`TokenValidator`] asks about tokens and remembers the answers for a while;
-//! a [`Token`] is one such answer and exists only because Keystone gave it.
+//! Keystone alone says whose a request is; no other header of a client changes that.
+//! [`TokenValidator`] validates tokens and caches the results for a while; a [`Token`] is one such
+//! result and exists only because Keystone returned it.
 //!
-//! | file | what it is about |
+//! | file | content |
 //! |---|---|
-//! | `validator.rs` | one validation at a time for each token, and what is kept of it |
-//! | `known.rs` | the caches of good and of refused tokens |
+//! | `token_validator.rs` | one validation at a time for each token; service tokens |
+//! | `token_cache.rs` | the caches of valid and of rejected tokens |
 //! | `client.rs` | the requests to Keystone, and what its status codes mean |
-//! | `service.rs` | the gateway's own token, where credentials are configured |
-//! | `wire.rs` | Keystone's JSON |
+//! | `service_token.rs` | the gateway's own token, where credentials are configured |
+//! | `probe.rs` | what readiness asks of Keystone |
+//! | `token_response.rs` | Keystone's JSON |
 //! | `token.rs` | a validated token |
-//! | `rules.rs` | access rules of application credentials |
-//! | `catalog.rs` | Glance's endpoint out of a catalog |
-//! | `digest.rs` | tokens by their keyed hash |
+//! | `access_rules.rs` | access rules of application credentials |
+//! | `catalog.rs` | Glance's endpoint in a catalog |
+//! | `digest.rs` | keyed hashes of tokens |
 
 mod access_rules;
 mod catalog;
 mod client;
 mod digest;
 mod error;
+mod probe;
 mod service_token;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -34,5 +36,7 @@ mod token_validator;
 pub use catalog::NoImageEndpoint;
 pub use digest::{DigestKey, MAX_TOKEN_BYTES, TokenDigest, is_well_formed};
 pub use error::{Error, InvalidResponse, InvalidToken, Unavailable};
+pub use probe::{NoOwnEndpoint, NotIdentityV3};
 pub use token::{Identity, ScopeKind, Token};
+pub use token_cache::ExpiredTokens;
 pub use token_validator::{BuildError, Catalogs, Clock, TokenValidator};

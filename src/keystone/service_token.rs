@@ -1,10 +1,11 @@
 //! The gateway's own token, where credentials are configured.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
 use http::header::HeaderValue;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -14,10 +15,12 @@ use super::error::{Error, InvalidResponse, Unavailable};
 use super::token_validator::Clock;
 use super::{is_well_formed, token_response};
 use crate::config::{Credentials, Domain, SecretSource};
+use crate::util::single_flight::{Follower, LeaderGuard, Role, SingleFlight};
 
-/// A token is replaced so long before its end, or at half of a shorter life.
+/// A token is renewed this long before its expiry, or at half of a shorter life.
 const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(60);
-/// After a failure Keystone is left alone for so long, lest a wrong password locks the account.
+/// Keystone is not asked again for this long after a failure, lest a wrong password locks the
+/// account.
 const FAILURE_BACKOFF: TimeDelta = TimeDelta::seconds(10);
 
 /// A token of the gateway's own.
@@ -40,13 +43,14 @@ struct TokenState {
     failure: Option<Failure>,
 }
 
-/// Keeps one token of the gateway's own and replaces it in time.
+type Renewal = Result<ServiceToken, Error>;
+
+/// Holds one token of the gateway's own and renews it in time.
 pub(super) struct ServiceTokenProvider {
     credentials: Credentials,
     clock: Clock,
     state: Mutex<TokenState>,
-    /// Held by whoever authenticates, so that nobody else does meanwhile.
-    renewing: Arc<tokio::sync::Mutex<()>>,
+    renewals: SingleFlight<(), (), Renewal>,
 }
 
 impl ServiceTokenProvider {
@@ -55,50 +59,52 @@ impl ServiceTokenProvider {
             credentials,
             clock,
             state: Mutex::default(),
-            renewing: Arc::default(),
+            renewals: SingleFlight::new(1),
         }
     }
 
-    /// A token to ask Keystone with. One that will end soon is replaced in the background.
+    /// A valid token, requested from Keystone if there is none. One that expires soon is renewed
+    /// in the background.
     pub(super) async fn token(
         self: &Arc<Self>,
         client: &Arc<KeystoneClient>,
         deadline: Instant,
     ) -> Result<ServiceToken, Error> {
         let now = (self.clock)();
+        let failure = self.recent_failure(now);
         if let Some(token) = self.valid(now) {
-            if now >= token.renew_at {
-                self.renew_in_background(client, now);
+            if now >= token.renew_at && failure.is_none() {
+                self.renew(client);
             }
             return Ok(token);
         }
-        let Ok(_renewing) = timeout_at(deadline, self.renewing.lock()).await else {
-            return Err(Unavailable::TimedOut.into());
-        };
-        if let Some(token) = self.valid((self.clock)()) {
-            return Ok(token);
-        }
-        if let Some(error) = self.recent_failure((self.clock)())
+        if let Some(error) = failure
             && error == Unavailable::CredentialsRefused.into()
         {
             return Err(error);
         }
-        self.renew(client, deadline).await
+        let renewal = timeout_at(deadline, self.renew(client).outcome());
+        let Ok(outcome) = renewal.await else {
+            return Err(Unavailable::TimedOut.into());
+        };
+        outcome.unwrap_or(Err(Unavailable::Abandoned.into()))
     }
 
-    /// Keystone does not take `token` any more: the next question needs another.
+    /// The token that is there now, without asking Keystone.
+    pub(super) fn current(&self) -> Option<HeaderValue> {
+        self.valid((self.clock)()).map(|token| token.header)
+    }
+
+    /// Keystone does not accept `token` any more: the next call needs another.
     pub(super) fn discard(&self, token: &ServiceToken) {
-        let mut state = self.state();
-        if state
-            .token
-            .as_ref()
-            .is_some_and(|state| state.header == token.header)
-        {
+        let mut state = self.state.lock();
+        let current = state.token.as_ref();
+        if current.is_some_and(|current| current.header == token.header) {
             state.token = None;
         }
     }
 
-    /// Keystone did not take a brand-new token either.
+    /// Keystone did not accept a brand-new token either.
     pub(super) fn mark_failed(&self, token: &ServiceToken) -> Error {
         self.discard(token);
         let error = Error::from(Unavailable::CredentialsRefused);
@@ -106,63 +112,58 @@ impl ServiceTokenProvider {
         error
     }
 
-    fn state(&self) -> MutexGuard<'_, TokenState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn valid(&self, now: DateTime<Utc>) -> Option<ServiceToken> {
-        self.state()
-            .token
-            .clone()
-            .filter(|token| now < token.expires_at)
+        let token = self.state.lock().token.clone();
+        token.filter(|token| now < token.expires_at)
     }
 
     fn recent_failure(&self, now: DateTime<Utc>) -> Option<Error> {
-        let failure = self.state().failure.clone()?;
+        let failure = self.state.lock().failure.clone()?;
         let age = now.signed_duration_since(failure.at).abs();
         (age < FAILURE_BACKOFF).then_some(failure.error)
     }
 
     fn failed(&self, error: &Error) {
-        self.state().failure = Some(Failure {
+        self.state.lock().failure = Some(Failure {
             at: (self.clock)(),
             error: error.clone(),
         });
     }
 
-    fn renew_in_background(self: &Arc<Self>, client: &Arc<KeystoneClient>, now: DateTime<Utc>) {
-        if self.recent_failure(now).is_some() {
-            return;
-        }
-        let Ok(renewing) = Arc::clone(&self.renewing).try_lock_owned() else {
-            return;
-        };
-        let (service, client) = (Arc::clone(self), Arc::clone(client));
-        tokio::spawn(async move {
-            if let Err(error) = service.renew(&client, client.deadline()).await {
-                tracing::warn!(%error, "the gateway's own token could not be renewed");
+    /// Joins the renewal under way, or starts one in a task of its own.
+    fn renew(self: &Arc<Self>, client: &Arc<KeystoneClient>) -> Follower<Renewal> {
+        match self.renewals.join_or_lead(&(), (), Instant::now(), None) {
+            Role::Follower(follower) => follower,
+            Role::Leader(leader) => {
+                let follower = leader.follower();
+                let (provider, client) = (Arc::clone(self), Arc::clone(client));
+                tokio::spawn(async move { provider.lead_renewal(&client, leader).await });
+                follower
             }
-            drop(renewing);
-        });
+        }
     }
 
-    /// Authenticates; the caller holds `renewing`.
-    async fn renew(
-        &self,
-        client: &KeystoneClient,
-        deadline: Instant,
-    ) -> Result<ServiceToken, Error> {
-        let outcome = self.authenticate(client, deadline).await;
+    async fn lead_renewal(&self, client: &KeystoneClient, leader: LeaderGuard<(), (), Renewal>) {
+        let now = (self.clock)();
+        // Another renewal may have ended between the caller's look and its lead.
+        if let Some(token) = self.valid(now).filter(|token| now < token.renew_at) {
+            leader.complete(Ok(token));
+            return;
+        }
+        let outcome = self.authenticate(client, client.deadline()).await;
         match &outcome {
             Ok(token) => {
-                *self.state() = TokenState {
+                *self.state.lock() = TokenState {
                     token: Some(token.clone()),
                     failure: None,
                 };
             }
-            Err(error) => self.failed(error),
+            Err(error) => {
+                tracing::warn!(%error, "the gateway's own token could not be renewed");
+                self.failed(error);
+            }
         }
-        outcome
+        leader.complete(outcome);
     }
 
     async fn authenticate(
@@ -172,11 +173,11 @@ impl ServiceTokenProvider {
     ) -> Result<ServiceToken, Error> {
         let secret = self.secret().await?;
         let body = auth_request_body(&self.credentials, &secret).to_string();
-        let answer = client.authenticate(body, deadline).await?;
-        match answer.status {
+        let response = client.authenticate(body, deadline).await?;
+        match response.status {
             StatusCode::CREATED => {
-                let expires_at = token_response::expiry(&answer.body)?;
-                let token = answer.headers.get(SUBJECT_TOKEN);
+                let expires_at = token_response::expiry(&response.body)?;
+                let token = response.headers.get(SUBJECT_TOKEN);
                 self.accept(token, expires_at).map_err(Error::from)
             }
             StatusCode::UNAUTHORIZED => Err(Unavailable::CredentialsRefused.into()),
@@ -192,12 +193,14 @@ impl ServiceTokenProvider {
         let mut header = token
             .filter(|token| token.to_str().is_ok_and(is_well_formed))
             .cloned()
-            .ok_or(InvalidResponse::Inconsistent("a new token that is none"))?;
+            .ok_or(InvalidResponse::Inconsistent(
+                "a new token that is not well-formed",
+            ))?;
         header.set_sensitive(true);
         let life = expires_at.signed_duration_since((self.clock)());
         if life <= TimeDelta::zero() {
             return Err(InvalidResponse::Inconsistent(
-                "a new token that has ended already",
+                "a new token that has expired already",
             ));
         }
         let renew_at = expires_at
@@ -210,7 +213,7 @@ impl ServiceTokenProvider {
         })
     }
 
-    /// Files are read anew every time, so that a replaced secret needs no restart.
+    /// Reads a file each time, so that a replaced secret needs no restart.
     async fn secret(&self) -> Result<SecretString, Unavailable> {
         let source = match &self.credentials {
             Credentials::Password { password, .. } => password,
@@ -229,7 +232,7 @@ impl ServiceTokenProvider {
     }
 }
 
-/// The body of an authentication.
+/// The body of an authentication request.
 fn auth_request_body(credentials: &Credentials, secret: &SecretString) -> Value {
     let secret = secret.expose_secret();
     match credentials {

@@ -1,4 +1,4 @@
-//! Validated tokens for tests, made the only way there is: out of an answer of Keystone.
+//! Validated tokens for tests, made in the only way there is: from a response of Keystone.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::catalog::EndpointFilter;
 use super::{Token, token_response};
 use crate::config::Interface;
 
-/// The answer to the validation of a token of user `u1` in project `p1`, good until noon on the
+/// The response to the validation of a token of user `u1` in project `p1`, valid until noon on the
 /// first day of 2026.
 pub(crate) fn body() -> Value {
     json!({"token": {

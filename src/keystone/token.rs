@@ -1,4 +1,4 @@
-//! A validated token: what Keystone said about whoever sent the request.
+//! A validated token: what Keystone says about the sender of a request.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub enum ScopeKind {
     Unscoped,
 }
 
-/// Who acts in which project with which rights; all that decides what Glance shows.
+/// A user in a project with roles: all that decides what Glance shows.
 ///
-/// There is one only for tokens with a project, and only validation makes one.
+/// Only tokens with a project have one, and only validation makes one.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub(super) user_id: String,
@@ -59,8 +59,8 @@ impl Identity {
         &self.roles
     }
 
-    /// Whether the project is the cloud's administrative one; true where Keystone does not tell,
-    /// as other services take it.
+    /// Whether the project is the cloud's administrative one; true where Keystone does not say, as
+    /// other services take it.
     #[must_use]
     pub fn is_admin_project(&self) -> bool {
         self.is_admin_project
@@ -79,7 +79,7 @@ fn roles_bytes(roles: &[String]) -> usize {
     names + size_of_val(roles)
 }
 
-/// What a token gives rights on, with what belongs to it.
+/// What a token gives rights on, with the ids and roles that belong to it.
 #[derive(Debug)]
 pub(super) enum TokenScope {
     Project(Arc<Identity>),
@@ -94,19 +94,19 @@ pub(super) enum TokenScope {
 #[derive(Debug)]
 pub struct Token {
     pub(super) expires_at: DateTime<Utc>,
-    pub(super) holder: TokenScope,
+    pub(super) scope: TokenScope,
     pub(super) access_rules: Option<AccessRules>,
     pub(super) image_endpoint: Result<Url, NoImageEndpoint>,
 }
 
 impl Token {
-    /// When the token ends by itself.
+    /// When the token expires.
     #[must_use]
     pub fn expires_at(&self) -> DateTime<Utc> {
         self.expires_at
     }
 
-    /// Whether the token has ended. It has at the very second of its expiry.
+    /// Whether the token has expired; it has from the very second of its expiry on.
     #[must_use]
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         now >= self.expires_at
@@ -115,16 +115,16 @@ impl Token {
     /// What the token gives rights on.
     #[must_use]
     pub fn scope_kind(&self) -> ScopeKind {
-        match &self.holder {
+        match &self.scope {
             TokenScope::Project(_) => ScopeKind::Project,
             TokenScope::Other { kind, .. } => *kind,
         }
     }
 
-    /// Who acts in which project; `None` for a token without a project.
+    /// The user in a project; `None` for a token without a project.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
-        match &self.holder {
+        match &self.scope {
             TokenScope::Project(identity) => Some(identity),
             TokenScope::Other { .. } => None,
         }
@@ -139,7 +139,7 @@ impl Token {
     /// The user's id.
     #[must_use]
     pub fn user_id(&self) -> &str {
-        match &self.holder {
+        match &self.scope {
             TokenScope::Project(identity) => identity.user_id(),
             TokenScope::Other { user_id, .. } => user_id,
         }
@@ -148,44 +148,44 @@ impl Token {
     /// The names of the roles, sorted, each once.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        match &self.holder {
+        match &self.scope {
             TokenScope::Project(identity) => identity.roles(),
             TokenScope::Other { roles, .. } => roles,
         }
     }
 
-    /// Whether the token has one of `roles`. Names are compared to the letter.
+    /// Whether the token has one of `roles`. Case counts.
     #[must_use]
     pub fn has_any_role(&self, roles: &[String]) -> bool {
         self.roles().iter().any(|role| roles.contains(role))
     }
 
-    /// Whether the token is an application credential's that access rules limit.
+    /// Whether the token belongs to an application credential that access rules limit.
     #[must_use]
     pub fn has_access_rules(&self) -> bool {
         self.access_rules.is_some()
     }
 
     /// Whether the access rules of the token's application credential, if it has any, allow a
-    /// request. `path` is the raw path, without the query.
+    /// request to the service of this type. `path` is the raw path, without the query.
     #[must_use]
-    pub fn allows(&self, method: &str, path: &str) -> bool {
+    pub fn allows(&self, service_type: &str, method: &str, path: &str) -> bool {
         self.access_rules
             .as_ref()
-            .is_none_or(|rules| rules.permit(method, path))
+            .is_none_or(|rules| rules.allow(service_type, method, path))
     }
 
     /// Glance's endpoint in the token's own catalog, without a version.
     ///
     /// # Errors
-    /// Says why the catalog gives none.
+    /// Says why the catalog has none.
     pub fn image_endpoint(&self) -> Result<&Url, NoImageEndpoint> {
         self.image_endpoint.as_ref().map_err(|reason| *reason)
     }
 
     /// How much memory the token takes, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let holder = match &self.holder {
+        let scope = match &self.scope {
             TokenScope::Project(identity) => identity.bytes(),
             TokenScope::Other { user_id, roles, .. } => user_id.len() + roles_bytes(roles),
         };
@@ -194,7 +194,7 @@ impl Token {
             .image_endpoint
             .as_ref()
             .map_or(0, |url| url.as_str().len());
-        size_of::<Self>() + holder + rules + endpoint
+        size_of::<Self>() + scope + rules + endpoint
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::keystone::testing;
 
-    /// What a token weighs beyond one without these roles.
+    /// The weight of a token with these roles, and that of its identity.
     fn weight(project: &serde_json::Value, roles: &[&str]) -> (usize, usize) {
         let roles: Vec<_> = roles.iter().map(|name| json!({"name": name})).collect();
         let token = testing::token(json!({"project": project, "roles": roles}));

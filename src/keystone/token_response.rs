@@ -1,11 +1,11 @@
-//! Keystone's answer to a validation, read into a [`Token`].
+//! Keystone's response to a validation, parsed into a [`Token`].
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::access_rules::AccessRules;
-use super::catalog::{EndpointFilter, NoImageEndpoint, ServiceTokenProvider};
+use super::catalog::{CatalogService, EndpointFilter, NoImageEndpoint};
 use super::error::InvalidResponse;
 use super::token::{Identity, ScopeKind, Token, TokenScope};
 
@@ -25,7 +25,7 @@ struct TokenResponse {
     roles: Vec<Role>,
     is_admin_project: Option<bool>,
     application_credential: Option<ApplicationCredential>,
-    catalog: Option<Vec<ServiceTokenProvider>>,
+    catalog: Option<Vec<CatalogService>>,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +56,7 @@ struct Rule {
     path: String,
 }
 
-/// Reads the body of a validation. With a `endpoint_filter`, the catalog is searched as well.
+/// Parses the body of a validation. With an `endpoint_filter`, the catalog is searched as well.
 pub(super) fn token(
     body: &[u8],
     endpoint_filter: Option<&EndpointFilter>,
@@ -68,7 +68,7 @@ pub(super) fn token(
         .and_then(|credential| credential.access_rules.as_deref())
         .map(access_rules);
     let image_endpoint = match (endpoint_filter, token.catalog.as_deref()) {
-        (None, _) => Err(NoImageEndpoint::NotAskedFor),
+        (None, _) => Err(NoImageEndpoint::NotRequested),
         (Some(_), None) => Err(NoImageEndpoint::NoCatalog),
         (Some(endpoint_filter), Some(catalog)) => endpoint_filter.image_endpoint(catalog),
     };
@@ -76,11 +76,11 @@ pub(super) fn token(
         expires_at: token.expires_at,
         access_rules,
         image_endpoint,
-        holder: holder(token)?,
+        scope: scope(token)?,
     })
 }
 
-/// When the token in an answer to an authentication ends.
+/// When the token in a response to an authentication expires.
 pub(super) fn expiry(body: &[u8]) -> Result<DateTime<Utc>, InvalidResponse> {
     #[derive(Deserialize)]
     struct Body {
@@ -117,7 +117,7 @@ fn access_rules(rules: &[Rule]) -> AccessRules {
     )
 }
 
-fn holder(token: TokenResponse) -> Result<TokenScope, InvalidResponse> {
+fn scope(token: TokenResponse) -> Result<TokenScope, InvalidResponse> {
     let user_id = non_empty(token.user.id, "a user without an id")?;
     let roles = sorted(token.roles)?;
     let kind = match (&token.project, &token.domain, &token.system) {
@@ -156,7 +156,7 @@ fn sorted(roles: Vec<Role>) -> Result<Box<[String]>, InvalidResponse> {
     Ok(names.into_boxed_slice())
 }
 
-/// An empty id would make strangers alike.
+/// Rejects empty ids: two users with an empty id would share one cache scope.
 fn non_empty(id: String, missing: &'static str) -> Result<String, InvalidResponse> {
     if id.is_empty() {
         return Err(InvalidResponse::Inconsistent(missing));
@@ -188,8 +188,8 @@ mod tests {
         assert_eq!(identity.project_domain_id(), "d1");
         assert_eq!(identity.roles(), ["member", "reader"]);
         assert!(identity.is_admin_project());
-        assert!(token.allows("DELETE", "/anything"));
-        assert_eq!(token.image_endpoint(), Err(NoImageEndpoint::NotAskedFor));
+        assert!(token.allows("compute", "DELETE", "/anything"));
+        assert_eq!(token.image_endpoint(), Err(NoImageEndpoint::NotRequested));
     }
 
     #[rstest]
@@ -225,7 +225,7 @@ mod tests {
         {"id": "r", "service": "compute", "method": "GET", "path": "/v2.1/servers"}]}}), false)]
     fn only_rules_that_are_there_limit_a_token(#[case] change: Value, #[case] permitted: bool) {
         let token = read(&merged(change)).unwrap();
-        assert_eq!(token.allows("GET", "/v2.1/images"), permitted);
+        assert_eq!(token.allows("compute", "GET", "/v2.1/images"), permitted);
     }
 
     #[test]

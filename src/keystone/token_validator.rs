@@ -1,28 +1,29 @@
-//! One validation at a time for each token, and what is kept of it.
+//! Token validation: one call to Keystone at a time for each token, and the token cache.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use http::header::HeaderValue;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::catalog::EndpointFilter;
+use super::catalog::{EndpointFilter, NoImageEndpoint};
 use super::client::{KeystoneClient, ValidationResult, secret_header};
 use super::digest::{DigestKey, TokenDigest, is_well_formed};
 use super::error::{Error, InvalidToken, Unavailable};
 use super::service_token::ServiceTokenProvider;
-use super::token::Token;
-use super::token_cache::TokenCache;
+use super::token::{ScopeKind, Token};
+use super::token_cache::{ExpiredTokens, TokenCache, TokenKey};
 use crate::config;
 use crate::telemetry::metrics::TokenMetrics;
 use crate::upstream;
+use crate::util::recent_outcomes::RecentOutcomes;
+use crate::util::single_flight::{Follower, Role, SingleFlight};
 
-/// Questions that Keystone is asked at the same moment.
+/// Validations that Keystone is called for at the same moment.
 const MAX_CONCURRENT: usize = 64;
-/// New tokens that wait for an answer, those just being asked about included.
+/// New tokens under validation or waiting for it.
 const MAX_QUEUED: usize = 1024;
 
 /// The wall clock. Tests bring their own.
@@ -49,34 +50,28 @@ pub enum BuildError {
 }
 
 type Outcome = Result<Arc<Token>, Error>;
-type Flight = watch::Receiver<Option<Outcome>>;
 
 /// Validates tokens. Clones share everything.
 #[derive(Clone)]
-pub struct TokenValidator(Arc<Inner>);
+pub struct TokenValidator(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     key: DigestKey,
     clock: Clock,
-    client: Arc<KeystoneClient>,
+    pub(super) client: Arc<KeystoneClient>,
     /// `None`: every token validates itself.
-    service: Option<Arc<ServiceTokenProvider>>,
+    pub(super) service: Option<Arc<ServiceTokenProvider>>,
     service_token_roles: Vec<String>,
-    known: TokenCache,
+    cache: TokenCache,
     metrics: TokenMetrics,
-    flights: Mutex<HashMap<TokenDigest, Flight>>,
+    single_flight: SingleFlight<TokenKey, (), Outcome>,
     calls: Semaphore,
-}
-
-/// What a validation starts from.
-enum Start {
-    Known(Result<Arc<Token>, InvalidToken>),
-    Flight(Flight),
-    Overloaded,
+    pub(super) recent_outcomes: RecentOutcomes,
 }
 
 impl TokenValidator {
-    /// Validates tokens by these settings with `http`, which must follow no redirects.
+    /// A validator with these settings that calls Keystone through `http`, which must follow no
+    /// redirects.
     ///
     /// # Errors
     /// When the settings are not allowed, lack a URL or name a file that cannot be read.
@@ -89,7 +84,7 @@ impl TokenValidator {
         Self::with_clock(settings, auth, http, catalogs, Arc::new(Utc::now))
     }
 
-    /// As [`TokenValidator::new`], by another clock.
+    /// As [`TokenValidator::new`], with another clock.
     ///
     /// # Errors
     /// As for [`TokenValidator::new`].
@@ -130,123 +125,163 @@ impl TokenValidator {
             )),
             service,
             service_token_roles: settings.service_token_roles.clone(),
-            known: TokenCache::new(auth.token_cache_entries, auth.token_cache_time),
+            cache: TokenCache::new(auth.token_cache_entries, auth.token_cache_time),
             metrics: TokenMetrics::default(),
-            flights: Mutex::default(),
+            single_flight: SingleFlight::new(MAX_QUEUED),
             calls: Semaphore::new(MAX_CONCURRENT),
+            recent_outcomes: RecentOutcomes::default(),
             clock,
         })))
     }
 
-    /// What is known of a token now, without asking anybody: a valid one, a refused one, or
-    /// nothing, so that [`TokenValidator::validate`] must be asked.
+    /// The cached result for a token, without asking Keystone; `None` when it must be
+    /// [validated](TokenValidator::validate).
     #[must_use]
     pub fn cached(&self, token: &str) -> Option<Result<Arc<Token>, InvalidToken>> {
-        let known = if is_well_formed(token) {
-            let digest = self.0.key.digest(token);
-            self.0.known.get(digest, (self.0.clock)())
+        self.cached_with(token, ExpiredTokens::Rejected)
+    }
+
+    /// As [`TokenValidator::cached`], for a token that may have expired.
+    #[must_use]
+    pub fn cached_with(
+        &self,
+        token: &str,
+        expired: ExpiredTokens,
+    ) -> Option<Result<Arc<Token>, InvalidToken>> {
+        let cached = if is_well_formed(token) {
+            self.0.cached(self.0.key.digest(token), expired)
         } else {
             Some(Err(InvalidToken))
         };
         let metrics = &self.0.metrics;
-        match &known {
+        match &cached {
             Some(Ok(_)) => &metrics.hits,
             Some(Err(InvalidToken)) => &metrics.refused,
             None => &metrics.misses,
         }
         .inc();
-        known
+        cached
     }
 
-    /// What is counted of lookups and validations.
+    /// Counts of lookups and validations.
     #[must_use]
     pub fn metrics(&self) -> &TokenMetrics {
         &self.0.metrics
     }
 
-    /// How many good tokens are known, roughly.
+    /// The number of valid tokens in the cache, roughly.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.0.known.entries()
+        self.0.cache.entries()
     }
 
-    /// The validated token, from memory or from Keystone within `keystone.timeout`.
+    /// The validated token, from the cache or from Keystone within `keystone.timeout`.
     ///
-    /// However many callers have the same new token, Keystone is asked once. The question goes on
-    /// when all of them leave, and its answer is kept.
+    /// Concurrent callers with the same new token share one call to Keystone. The call goes on when
+    /// all of them leave, and its result is cached.
     ///
     /// # Errors
     /// When the token is not valid, or when Keystone cannot say.
     pub async fn validate(&self, token: &str) -> Result<Arc<Token>, Error> {
+        self.validate_with(token, ExpiredTokens::Rejected).await
+    }
+
+    /// As [`TokenValidator::validate`], for a token that may have expired.
+    ///
+    /// # Errors
+    /// As for [`TokenValidator::validate`].
+    pub async fn validate_with(
+        &self,
+        token: &str,
+        expired: ExpiredTokens,
+    ) -> Result<Arc<Token>, Error> {
         if !is_well_formed(token) {
             return Err(Error::InvalidToken);
         }
-        let Some(header) = secret_header(token) else {
-            return Err(Error::InvalidToken);
-        };
-        let mut flight = match self.start(self.0.key.digest(token), header) {
-            Start::Known(answer) => return Ok(answer?),
-            Start::Flight(flight) => flight,
-            Start::Overloaded => return Err(Unavailable::Overloaded.into()),
-        };
-        let outcome = match flight.wait_for(Option::is_some).await {
-            Ok(landed) => landed.clone(),
-            Err(_) => None,
-        };
+        let header = secret_header(token).ok_or(Error::InvalidToken)?;
+        let digest = self.0.key.digest(token);
+        if let Some(cached) = self.0.cached(digest, expired) {
+            return Ok(cached?);
+        }
+        let validation = self.join_or_start(TokenKey { digest, expired }, header)?;
+        let outcome = validation.outcome().await;
         outcome.unwrap_or(Err(Unavailable::Abandoned.into()))
     }
 
-    /// Whether a request with a validated token, and with a validated service token where it
-    /// brought one, may go on.
+    /// Whether expired tokens are accepted in a request that brought this validated service token:
+    /// a service may finish a long operation that a user began.
+    #[must_use]
+    pub fn expired_tokens(&self, service: Option<&Token>) -> ExpiredTokens {
+        match service {
+            Some(service) if self.is_service(service) => ExpiredTokens::Accepted,
+            Some(_) | None => ExpiredTokens::Rejected,
+        }
+    }
+
+    /// Whether a request to the service of type `service_type` is authorized by its validated
+    /// token, and by its validated service token where it brought one.
     ///
-    /// A service token needs one of `keystone.service_token_roles`. With one the request is part
-    /// of a chain of services, which the access rules of a user's application credential do not
-    /// speak of; without one they decide. `path` is the raw path, without the query.
+    /// A service token needs one of `keystone.service_token_roles`. With one, the request is part
+    /// of a chain of services, and the access rules of the user's application credential do not
+    /// apply; without one they do. `path` is the raw path, without the query.
     #[must_use]
     pub fn authorizes(
         &self,
         token: &Token,
         service: Option<&Token>,
+        service_type: &str,
         method: &str,
         path: &str,
     ) -> bool {
         match service {
-            Some(service) => service.has_any_role(&self.0.service_token_roles),
-            None => token.allows(method, path),
+            Some(service) => self.is_service(service),
+            None => token.allows(service_type, method, path),
         }
     }
 
-    /// Forgets what is known of a token, so that Keystone is asked again: for a token that another
-    /// service has refused.
+    /// The `X-Service-Token` for calls to other services: the gateway's own token where
+    /// credentials are configured, else the validated service token that the request brought. With
+    /// it those services accept a token that access rules limit, or that has expired, as they do
+    /// from Nova.
+    #[must_use]
+    pub fn service_token(&self, from_request: Option<&str>) -> Option<HeaderValue> {
+        let own = self.0.service.as_ref().and_then(|own| own.current());
+        own.or_else(|| secret_header(from_request?))
+    }
+
+    fn is_service(&self, token: &Token) -> bool {
+        token.has_any_role(&self.0.service_token_roles)
+    }
+
+    /// Removes a token that another service has rejected from the cache, so that Keystone is asked
+    /// again.
     pub fn forget(&self, token: &str) {
-        self.0.known.forget(self.0.key.digest(token));
+        self.0.cache.forget(self.0.key.digest(token));
     }
 
-    fn start(&self, digest: TokenDigest, header: HeaderValue) -> Start {
-        let mut flights = self.0.flights();
-        if let Some(flight) = flights.get(&digest) {
-            return Start::Flight(flight.clone());
-        }
-        // Under the lock: a validation that has just ended is known by now.
-        if let Some(answer) = self.0.known.get(digest, (self.0.clock)()) {
-            return Start::Known(answer);
-        }
-        if flights.len() >= MAX_QUEUED {
-            return Start::Overloaded;
-        }
-        let (land, flight) = watch::channel(None);
-        flights.insert(digest, flight.clone());
-        drop(flights);
-        let leader = LeaderGuard {
-            inner: Arc::clone(&self.0),
-            digest,
+    fn join_or_start(
+        &self,
+        key: TokenKey,
+        header: HeaderValue,
+    ) -> Result<Follower<Outcome>, Error> {
+        let single_flight = &self.0.single_flight;
+        let leader = match single_flight.join_or_lead(&key, (), Instant::now(), None) {
+            Role::Follower(follower) => return Ok(follower),
+            Role::Leader(leader) => leader,
         };
+        if !leader.is_shared() {
+            return Err(Unavailable::Overloaded.into());
+        }
+        let (follower, inner) = (leader.follower(), Arc::clone(&self.0));
         tokio::spawn(async move {
-            let outcome = leader.inner.ask(digest, header).await;
-            drop(leader);
-            land.send_replace(Some(outcome));
+            // A validation that ended just before this one began is in the cache by now.
+            let outcome = match inner.cached(key.digest, key.expired) {
+                Some(cached) => cached.map_err(Error::from),
+                None => inner.ask(key, header).await,
+            };
+            leader.complete(outcome);
         });
-        Start::Flight(flight)
+        Ok(follower)
     }
 }
 
@@ -256,82 +291,113 @@ impl fmt::Debug for TokenValidator {
     }
 }
 
-/// Ends a flight, also when its task panics or is dropped.
-struct LeaderGuard {
-    inner: Arc<Inner>,
-    digest: TokenDigest,
-}
-
-impl Drop for LeaderGuard {
-    fn drop(&mut self) {
-        self.inner.flights().remove(&self.digest);
-    }
-}
-
 impl Inner {
-    fn flights(&self) -> MutexGuard<'_, HashMap<TokenDigest, Flight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(
+        &self,
+        digest: TokenDigest,
+        expired: ExpiredTokens,
+    ) -> Option<Result<Arc<Token>, InvalidToken>> {
+        let now = (self.clock)();
+        let get = |expired| self.cache.get(TokenKey { digest, expired }, now);
+        match (expired, get(ExpiredTokens::Rejected)) {
+            (ExpiredTokens::Accepted, None | Some(Err(InvalidToken))) => {
+                get(ExpiredTokens::Accepted)
+            }
+            (_, cached) => cached,
+        }
     }
 
-    /// Asks Keystone and keeps what it says.
-    async fn ask(&self, digest: TokenDigest, header: HeaderValue) -> Outcome {
+    /// Asks Keystone and caches the result.
+    async fn ask(&self, key: TokenKey, header: HeaderValue) -> Outcome {
         self.metrics.validations.inc();
-        let outcome = self.validation(&header).await;
-        let now = (self.clock)();
+        let asked_at = (self.clock)();
+        let outcome = self.validation(&header, key.expired).await;
+        self.record(&outcome);
+        let is_good = |token: &Token| {
+            key.expired == ExpiredTokens::Accepted || !token.is_expired((self.clock)())
+        };
         match outcome {
-            Ok(token) if !token.is_expired(now) => {
+            Ok(token) if is_good(&token) => {
                 let token = Arc::new(token);
-                self.known.accept(digest, Arc::clone(&token), now);
+                self.cache.accept(key, Arc::clone(&token), asked_at);
                 Ok(token)
             }
             Ok(_) | Err(Error::InvalidToken) => {
-                self.known.refuse(digest, now);
+                self.cache.reject(key, asked_at);
                 Err(Error::InvalidToken)
             }
             Err(error @ (Error::Unavailable(_) | Error::InvalidResponse(_))) => Err(error),
         }
     }
 
-    async fn validation(&self, subject: &HeaderValue) -> Result<Token, Error> {
+    /// Records whether the exchange shows a fault in the settings, for readiness. Without
+    /// credentials the catalogs of clients' tokens are the only ones there are.
+    fn record(&self, outcome: &Result<Token, Error>) {
+        match outcome {
+            Ok(token) if self.service.is_none() && token.scope_kind() == ScopeKind::Project => {
+                self.recent_outcomes.record(match token.image_endpoint() {
+                    Ok(_) | Err(NoImageEndpoint::NotRequested) => Ok(()),
+                    Err(reason) => Err(reason.to_string()),
+                });
+            }
+            Ok(_) | Err(Error::InvalidToken) => self.recent_outcomes.record(Ok(())),
+            Err(error) if error.is_misconfiguration() => {
+                self.recent_outcomes.record(Err(error.to_string()));
+            }
+            Err(Error::Unavailable(_) | Error::InvalidResponse(_)) => {}
+        }
+    }
+
+    async fn validation(
+        &self,
+        subject: &HeaderValue,
+        expired: ExpiredTokens,
+    ) -> Result<Token, Error> {
         let deadline = self.client.deadline();
         let Ok(Ok(_call)) = timeout_at(deadline, self.calls.acquire()).await else {
             return Err(Unavailable::Overloaded.into());
         };
-        let validation = match &self.service {
-            None => self.client.validate(subject, subject, deadline).await?,
+        let result = match &self.service {
+            None => {
+                let client = &self.client;
+                client.validate(subject, subject, expired, deadline).await?
+            }
             Some(service) => {
-                self.validate_with_service_token(service, subject, deadline)
+                self.validate_with_service_token(service, subject, expired, deadline)
                     .await?
             }
         };
-        match validation {
+        match result {
             ValidationResult::Accepted(token) => Ok(token),
-            // Where the token asks about itself, refusing the asker is refusing the token.
+            // A token that validates itself is the caller's token as well.
             ValidationResult::InvalidToken | ValidationResult::CallerTokenRejected => {
                 Err(Error::InvalidToken)
             }
         }
     }
 
-    /// Asks under the gateway's own name, once more with a new token when the first is refused.
+    /// Validates with the gateway's own token, once more with a new one when the first is rejected.
     async fn validate_with_service_token(
         &self,
         service: &Arc<ServiceTokenProvider>,
         subject: &HeaderValue,
+        expired: ExpiredTokens,
         deadline: Instant,
     ) -> Result<ValidationResult, Error> {
+        let validate = async |own: &HeaderValue| {
+            let client = &self.client;
+            client.validate(own, subject, expired, deadline).await
+        };
         let own = service.token(&self.client, deadline).await?;
-        let validation = self.client.validate(&own.header, subject, deadline).await?;
-        if !matches!(validation, ValidationResult::CallerTokenRejected) {
-            return Ok(validation);
+        let result = validate(&own.header).await?;
+        if !matches!(result, ValidationResult::CallerTokenRejected) {
+            return Ok(result);
         }
         service.discard(&own);
         let own = service.token(&self.client, deadline).await?;
-        match self.client.validate(&own.header, subject, deadline).await? {
+        match validate(&own.header).await? {
             ValidationResult::CallerTokenRejected => Err(service.mark_failed(&own)),
-            validation @ (ValidationResult::Accepted(_) | ValidationResult::InvalidToken) => {
-                Ok(validation)
-            }
+            result @ (ValidationResult::Accepted(_) | ValidationResult::InvalidToken) => Ok(result),
         }
     }
 }

@@ -133,6 +133,12 @@ impl<K: Eq + Hash, G, T> LeaderGuard<K, G, T> {
         self.registration.is_some()
     }
 
+    /// Follows this flight, for a leader that leaves the work to another task.
+    #[must_use]
+    pub fn follower(&self) -> Follower<T> {
+        Follower(self.sender.subscribe())
+    }
+
     /// Gives the outcome to all followers and ends the flight.
     pub fn complete(self, outcome: T) {
         self.sender.send_replace(Some(outcome));

@@ -21,7 +21,7 @@ enum Then {
 use Then::{On, Over, Refused};
 
 fn gateway() -> Gateway {
-    Gateway::start(&[("AUTH__MODE", "none")])
+    Gateway::start(&[])
 }
 
 /// Sends each input with a request behind it, and looks at all that comes back.

@@ -89,7 +89,8 @@ impl EmbeddedGlance {
         &self.endpoint
     }
 
-    /// The id of a sample image that every caller can see; none where it was removed, or never was.
+    /// The id of a sample image that a caller without a token may change; none where it was removed,
+    /// or never was.
     #[must_use]
     pub fn sample_image(&self) -> Option<&str> {
         self.sample_image.as_deref()

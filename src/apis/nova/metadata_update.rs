@@ -1,8 +1,8 @@
 //! What a metadata write makes of an image's properties. Pure.
 
 use super::fault::ApiError;
-use super::python::strip;
 use crate::glance::{BASE_PROPERTIES, Image, Properties, is_null, python_str};
+use python_compat::strip;
 
 /// Properties that Glance keeps for itself.
 const GLANCE_PREFIX: &str = "os_glance";

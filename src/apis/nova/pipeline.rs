@@ -25,6 +25,9 @@ use futures_util::FutureExt as _;
 use std::sync::Arc;
 use tracing::Instrument;
 
+/// The type of the service that this API belongs to: its access rules apply.
+const SERVICE_TYPE: &str = "compute";
+
 impl NovaApi {
     /// Answers a request below `/v2.1` or `/v2`.
     pub(super) async fn handle_mounted<'r>(
@@ -51,7 +54,7 @@ impl NovaApi {
         headers: &mut NovaHeaders,
     ) -> Result<Response, ApiError> {
         limits::check_content_length(context.request, self.server.max_body)?;
-        let auth = self.auth.authenticate(context).await?;
+        let auth = self.auth.authenticate(context, SERVICE_TYPE).await?;
         let matched = match route.target {
             Target::Operation(matched) => matched,
             Target::Version => return Ok(self.version_document(context, route.api)),
@@ -115,6 +118,7 @@ impl NovaApi {
             caller: CallContext {
                 endpoint: endpoint.into_owned(),
                 token: auth.token_header(),
+                service_token: auth.service_token_header(),
                 request_id: context.ids.upstream(),
                 deadline: context.timing.deadline,
                 spent: context.observer.upstream_time().clone(),

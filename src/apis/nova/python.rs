@@ -1,5 +1,4 @@
-//! Python's rules for texts and values: `repr()` and `str()`, which Nova's validation messages quote,
-//! and `strip()`.
+//! How Python writes a value, which Nova's validation messages quote.
 
 use super::json::Json;
 

@@ -6,12 +6,12 @@
 
 use super::links::LinkBase;
 use super::list_query::next_query;
-use super::python::strip;
 use crate::cache::Body;
 use crate::glance::{Image, ImagePage, is_null, python_str, text};
 use crate::util::python_json;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, Utc};
+use python_compat::strip;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

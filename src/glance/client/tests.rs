@@ -58,6 +58,7 @@ fn caller(server: &MockServer) -> CallContext {
     CallContext {
         endpoint: Endpoint::new(&server.uri().parse().unwrap()),
         token: Some(HeaderValue::from_static("secret")),
+        service_token: None,
         request_id: HeaderValue::from_static("req-1"),
         deadline: Instant::now() + Duration::from_secs(10),
         spent: UpstreamTime::default(),
@@ -310,6 +311,7 @@ fn a_caller_never_shows_its_token() {
     let caller = CallContext {
         endpoint: Endpoint::new(&"http://g".parse().unwrap()),
         token: Some(token),
+        service_token: None,
         request_id: HeaderValue::from_static("req-1"),
         deadline: Instant::now(),
         spent: UpstreamTime::default(),

@@ -348,3 +348,106 @@ async fn a_replaced_password_file_needs_no_restart() {
         .collect();
     assert_eq!(passwords, ["\"old\"", "\"new\""]);
 }
+
+#[tokio::test]
+async fn the_gateways_own_token_is_the_service_token_for_other_services() {
+    let fixture = fixture().await;
+    fixture
+        .authentications_get(issued("own", &fixture.clock, 300))
+        .await;
+    fixture.validations_by("own", accepted()).await;
+    // Before the first validation there is none; the request's own goes on then.
+    assert_eq!(fixture.keystone.service_token(None), None);
+    let handed_on = fixture.keystone.service_token(Some("theirs")).unwrap();
+    assert_eq!(handed_on, "theirs");
+    assert!(handed_on.is_sensitive());
+    fixture.keystone.validate("a").await.unwrap();
+    let own = fixture.keystone.service_token(Some("theirs")).unwrap();
+    assert_eq!(own, "own");
+    assert!(own.is_sensitive());
+    fixture.clock.advance(300);
+    assert_eq!(fixture.keystone.service_token(None), None);
+}
+
+#[tokio::test]
+async fn credentials_that_may_validate_pass_the_check() {
+    let fixture = fixture().await;
+    fixture
+        .authentications_get(issued("own", &fixture.clock, 3600))
+        .await;
+    fixture.validations_by("own", not_found()).await;
+    fixture.keystone.check_credentials(soon()).await.unwrap();
+    let requests = fixture.requests().await;
+    assert_eq!(requests[1].headers["x-auth-token"], "own");
+    assert!(!requests[1].headers.contains_key("x-subject-token"));
+}
+
+#[tokio::test]
+async fn the_check_tells_a_missing_role_from_a_wrong_password() {
+    let fixture = fixture().await;
+    fixture
+        .authentications_get(issued("own", &fixture.clock, 3600))
+        .await;
+    fixture
+        .validations_by("own", wiremock::ResponseTemplate::new(403))
+        .await;
+    let forbidden = Error::Unavailable(Unavailable::Forbidden);
+    let outcome = fixture.keystone.check_credentials(soon()).await;
+    assert_eq!(outcome.unwrap_err(), forbidden);
+
+    let refused = self::fixture().await;
+    refused.authentications_get(unauthorized()).await;
+    let outcome = refused.keystone.check_credentials(soon()).await;
+    assert_eq!(outcome.unwrap_err(), credentials_refused());
+}
+
+#[tokio::test]
+async fn the_check_replaces_a_revoked_token_once() {
+    let fixture = fixture().await;
+    authentication()
+        .respond_with(issued("old", &fixture.clock, 3600))
+        .up_to_n_times(1)
+        .mount(&fixture.server)
+        .await;
+    fixture
+        .authentications_get(issued("new", &fixture.clock, 3600))
+        .await;
+    fixture.validations_by("old", unauthorized()).await;
+    fixture.validations_by("new", not_found()).await;
+    fixture.keystone.check_credentials(soon()).await.unwrap();
+    assert_eq!(count(&fixture, "POST").await, 2);
+}
+
+#[tokio::test]
+async fn the_catalog_of_the_gateways_own_token_is_checked_for_the_endpoint() {
+    let mut settings = password();
+    settings["region_name"] = json!("Two");
+    let fixture = Fixture::with(settings, Catalogs::Wanted).await;
+    fixture
+        .authentications_get(issued("own", &fixture.clock, 3600))
+        .await;
+    let catalog = |region: &str| {
+        let catalog = json!({"catalog": [{"type": "image", "endpoints": [
+            {"interface": "public", "region_id": region, "url": "http://glance/v2"}]}]});
+        wiremock::ResponseTemplate::new(200)
+            .set_body_json(crate::keystone::testing::merged(catalog))
+    };
+    fixture.validations_by("own", catalog("One")).await;
+    let missing = fixture
+        .keystone
+        .own_image_endpoint(soon())
+        .await
+        .unwrap_err();
+    assert!(
+        missing.to_string().contains("keystone.region_name"),
+        "{missing}"
+    );
+    fixture.server.reset().await;
+    fixture.validations_by("own", catalog("Two")).await;
+    let found = fixture.keystone.own_image_endpoint(soon()).await.unwrap();
+    assert_eq!(found.unwrap().as_str(), "http://glance/");
+}
+
+fn soon() -> tokio::time::Instant {
+    tokio::time::Instant::now() + std::time::Duration::from_secs(5)
+}

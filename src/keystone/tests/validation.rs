@@ -7,7 +7,7 @@ use wiremock::ResponseTemplate;
 
 use super::fixture::{Fixture, accepted, not_found, unauthorized, validation, validation_by};
 use crate::keystone::testing::{self, merged};
-use crate::keystone::{Catalogs, Error, InvalidToken, NoImageEndpoint, Unavailable};
+use crate::keystone::{Catalogs, Error, ExpiredTokens, InvalidToken, NoImageEndpoint, Unavailable};
 
 #[tokio::test]
 async fn a_token_asks_about_itself_and_says_nothing_else() {
@@ -169,7 +169,7 @@ async fn a_refusal_is_believed_for_a_few_seconds() {
 async fn what_cannot_be_a_token_is_refused_without_asking() {
     let fixture = Fixture::new().await;
     fixture.validations_get(accepted()).await;
-    for token in ["", "a b", "a\r\nx-roles: admin", "tökén", &"a".repeat(4097)] {
+    for token in ["", "a b", "a\r\nx-roles: admin", "tökén", &"a".repeat(8191)] {
         assert!(matches!(
             fixture.keystone.cached(token),
             Some(Err(InvalidToken))
@@ -180,7 +180,7 @@ async fn what_cannot_be_a_token_is_refused_without_asking() {
         );
     }
     assert!(fixture.requests().await.is_empty());
-    assert!(fixture.keystone.validate(&"a".repeat(4096)).await.is_ok());
+    assert!(fixture.keystone.validate(&"a".repeat(8190)).await.is_ok());
 }
 
 #[tokio::test]
@@ -255,11 +255,116 @@ async fn a_service_token_needs_a_role_and_stands_above_access_rules() {
     let authorizes = |token, service| {
         fixture
             .keystone
-            .authorizes(token, service, "GET", "/v2.1/images")
+            .authorizes(token, service, "compute", "GET", "/v2.1/images")
     };
     assert!(authorizes(&member, None));
     assert!(!authorizes(&limited, None));
     assert!(!authorizes(&member, Some(&member)));
     assert!(authorizes(&member, Some(&service)));
     assert!(authorizes(&limited, Some(&service)));
+}
+
+#[tokio::test]
+async fn an_expired_token_is_valid_together_with_a_service_token() {
+    let fixture = Fixture::new().await;
+    let service = testing::token(json!({"roles": [{"name": "service"}]}));
+    let member = testing::token(json!({}));
+    let keystone = &fixture.keystone;
+    assert_eq!(keystone.expired_tokens(None), ExpiredTokens::Rejected);
+    let expired = keystone.expired_tokens(Some(&member));
+    assert_eq!(expired, ExpiredTokens::Rejected);
+    let expired = keystone.expired_tokens(Some(&service));
+    assert_eq!(expired, ExpiredTokens::Accepted);
+
+    fixture.clock.advance(16 * 60);
+    fixture.validations_get(accepted()).await;
+    assert_eq!(
+        keystone.validate("a").await.unwrap_err(),
+        Error::InvalidToken
+    );
+    assert!(keystone.validate_with("a", expired).await.is_ok());
+    assert!(matches!(keystone.cached_with("a", expired), Some(Ok(_))));
+    // On its own the token stays invalid.
+    assert!(matches!(keystone.cached("a"), Some(Err(InvalidToken))));
+    let requests = fixture.requests().await;
+    let queries: Vec<_> = requests.iter().map(|request| request.url.query()).collect();
+    assert_eq!(
+        queries,
+        [Some("nocatalog"), Some("nocatalog&allow_expired=1")]
+    );
+}
+
+#[tokio::test]
+async fn a_token_known_to_be_valid_needs_no_lenient_validation() {
+    let fixture = Fixture::new().await;
+    fixture.validations_get(accepted()).await;
+    fixture.keystone.validate("a").await.unwrap();
+    let known = fixture.keystone.cached_with("a", ExpiredTokens::Accepted);
+    assert!(matches!(known, Some(Ok(_))));
+}
+
+#[tokio::test]
+async fn the_age_of_a_result_counts_from_the_question() {
+    let fixture = Fixture::new().await;
+    let slow = accepted().set_delay(std::time::Duration::from_millis(100));
+    fixture.validations_get(slow).await;
+    let clock = fixture.clock.clone();
+    let later = async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        clock.advance(30);
+    };
+    let (token, ()) = futures_util::join!(fixture.keystone.validate("a"), later);
+    token.unwrap();
+    fixture.clock.advance(29);
+    assert!(fixture.keystone.cached("a").is_some());
+    fixture.clock.advance(1);
+    assert!(fixture.keystone.cached("a").is_none());
+}
+
+#[tokio::test]
+async fn validations_that_all_fail_for_a_wrong_setting_are_a_persistent_failure() {
+    let fixture = Fixture::new().await;
+    let page = ResponseTemplate::new(404).set_body_string("<h1>Not Found</h1>");
+    fixture.validations_get(page).await;
+    for number in 0..16 {
+        assert_eq!(fixture.keystone.persistent_failure(), None);
+        let token = format!("t{number}");
+        assert!(fixture.keystone.validate(&token).await.is_err());
+    }
+    let reason = fixture.keystone.persistent_failure().unwrap();
+    assert!(reason.contains("is keystone.auth_url right?"), "{reason}");
+    fixture.validations_get(unauthorized()).await;
+    assert!(fixture.keystone.validate("bad").await.is_err());
+    assert_eq!(fixture.keystone.persistent_failure(), None);
+}
+
+#[tokio::test]
+async fn without_credentials_catalogs_without_the_endpoint_are_a_persistent_failure() {
+    let fixture = Fixture::with(json!({"region_name": "Tpyo"}), Catalogs::Wanted).await;
+    let catalog = json!({"catalog": [{"type": "image", "endpoints": [
+        {"interface": "public", "region_id": "Typo", "url": "http://one"}]}]});
+    let answer = ResponseTemplate::new(200).set_body_json(merged(catalog));
+    fixture.validations_get(answer).await;
+    for number in 0..16 {
+        let token = format!("t{number}");
+        assert!(fixture.keystone.validate(&token).await.is_ok());
+    }
+    let reason = fixture.keystone.persistent_failure().unwrap();
+    assert!(reason.contains("keystone.region_name"), "{reason}");
+}
+
+#[rstest::rstest]
+#[case(400)]
+#[case(413)]
+#[case(431)]
+#[case(503)]
+#[tokio::test]
+async fn what_a_client_or_an_outage_causes_is_no_persistent_failure(#[case] status: u16) {
+    let fixture = Fixture::new().await;
+    fixture.validations_get(ResponseTemplate::new(status)).await;
+    for number in 0..20 {
+        let token = format!("t{number}");
+        assert!(fixture.keystone.validate(&token).await.is_err());
+    }
+    assert_eq!(fixture.keystone.persistent_failure(), None);
 }
