@@ -95,11 +95,13 @@ fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("list of 1,000 images in full");
     group.throughput(Throughput::Bytes(many.len() as u64));
     group.bench_function("parse", |bench| {
-        bench.iter(|| ImagePage::parse(black_box(many.as_bytes())).map(|page| page.images.len()));
+        bench.iter(|| {
+            ImagePage::parse(black_box(many.as_bytes()), 1000).map(|page| page.images.len())
+        });
     });
     group.bench_function("parse and render", |bench| {
         bench.iter(|| {
-            ImagePage::parse(black_box(many.as_bytes())).map(|page| {
+            ImagePage::parse(black_box(many.as_bytes()), 1000).map(|page| {
                 let mut view = ListView::new(Detail::Full, links.clone());
                 view.push(&page);
                 view.finish(&BTreeMap::new(), None, IMAGES as u64)

@@ -17,10 +17,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
-use crate::upstream::{
-    self, ClientSettings, OutlierDetection, UpstreamCounters, UpstreamPolicy, UpstreamSnapshot,
-    client,
-};
+use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
@@ -114,7 +111,7 @@ impl Application {
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
         let nova = nova_api(settings, mode, counted, spawner, endpoints, &metrics);
-        show_calls(&mut metrics, nova.service.glance.counters());
+        metrics.register(|registry| nova.service.glance.metrics().register(registry));
         let answers = Arc::clone(&nova.service.answers);
         metrics.on_scrape(move || answers.update_gauges());
         let access_log =
@@ -248,10 +245,10 @@ fn mode(
 
 fn rules(glance: &config::Glance) -> UpstreamPolicy {
     UpstreamPolicy {
-        ejection: OutlierDetection {
-            after: glance.eject_after,
-            first: glance.eject_for,
-            longest: glance.eject_at_most,
+        outlier_detection: OutlierDetection {
+            consecutive_failures: glance.eject_after,
+            base_ejection_time: glance.eject_for,
+            max_ejection_time: glance.eject_at_most,
         },
         retries: glance.retries,
         max_in_flight: glance.max_in_flight,
@@ -295,60 +292,6 @@ fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     let (gate, help) = (Arc::clone(gate), "Requests being answered now");
     let inside = move || gauge(gate.in_flight() as u64);
     metrics.register_callback("requests_in_flight", help, inside);
-}
-
-/// Adds what happens on the way to Glance.
-fn show_calls(metrics: &mut Metrics, counters: &Arc<UpstreamCounters>) {
-    type Read = fn(UpstreamSnapshot) -> MetricValue;
-    let numbers: [(&'static str, &'static str, Read); 9] = [
-        (
-            "glance_calls",
-            "Calls to Glance, each once however often it was sent",
-            |now| MetricValue::Count(now.calls),
-        ),
-        (
-            "glance_calls_refused",
-            "Calls refused because too many waited",
-            |now| MetricValue::Count(now.queue_full),
-        ),
-        ("glance_retries", "Calls to Glance sent once more", |now| {
-            MetricValue::Count(now.retries)
-        }),
-        (
-            "glance_failovers",
-            "Of those, sent to another endpoint",
-            |now| MetricValue::Count(now.failovers),
-        ),
-        (
-            "glance_retries_over_budget",
-            "Calls not sent once more because too many were",
-            |now| MetricValue::Count(now.budget_exhausted),
-        ),
-        (
-            "glance_ejections",
-            "How often an endpoint was left out",
-            |now| MetricValue::Count(now.ejections),
-        ),
-        (
-            "glance_readmissions",
-            "How often an endpoint came back",
-            |now| MetricValue::Count(now.readmissions),
-        ),
-        (
-            "glance_calls_in_flight",
-            "Calls to Glance on the wire",
-            |now| gauge(now.in_flight),
-        ),
-        (
-            "glance_calls_waiting",
-            "Calls that wait for their turn",
-            |now| gauge(now.waiting),
-        ),
-    ];
-    for (name, help, read) in numbers {
-        let counters = Arc::clone(counters);
-        metrics.register_callback(name, help, move || read(counters.snapshot()));
-    }
 }
 
 /// A number that goes up and down, as far as it can be shown.

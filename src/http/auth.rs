@@ -9,6 +9,7 @@ use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
 };
+use crate::upstream::FairnessKey;
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -252,6 +253,19 @@ impl AuthContext<'_> {
         match &self.principal {
             Principal::Validated(token) => Some(token),
             Principal::Unknown => None,
+        }
+    }
+
+    /// The project whose turn in the queue to Glance this caller's calls take. Where no token was
+    /// validated, the token stands for it.
+    #[must_use]
+    pub fn fairness_key(&self) -> FairnessKey {
+        match &self.principal {
+            Principal::Validated(token) => FairnessKey::new(match token.identity() {
+                Some(identity) => identity.project_id(),
+                None => token.user_id(),
+            }),
+            Principal::Unknown => FairnessKey::new(self.token),
         }
     }
 

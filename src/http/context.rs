@@ -1,7 +1,8 @@
 //! What every API gets of a request.
 
-use super::concurrency_limit::Permit;
+use super::concurrency_limit::OwnedPermit;
 use super::error::HttpError;
+use super::forwarded::PublicOrigin;
 use super::request_ids::RequestIds;
 use super::request_observer::RequestObserver;
 use actix_web::HttpRequest;
@@ -20,10 +21,12 @@ pub struct RequestContext<'r> {
     pub ids: &'r RequestIds,
     /// Takes what metrics and access log show of the request.
     pub observer: &'r RequestObserver<'r>,
+    /// The address that the client knows this gateway by.
+    pub origin: PublicOrigin<'r>,
     /// When the request arrived and when it must be answered.
     pub timing: RequestTiming,
     /// The request's place among `server.max_in_flight`.
-    pub permit: Permit<'r>,
+    pub permit: OwnedPermit,
 }
 
 /// When a request arrived and when it must be answered.

@@ -1,5 +1,7 @@
 //! The errors of the HTTP layer itself. Each API puts them in its own fault format.
 
+use super::concurrency_limit::LimitReached;
+use super::forwarded::InvalidHost;
 use thiserror::Error;
 
 /// Why a request is refused or given up before or beside an API's own rules.
@@ -9,11 +11,14 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HttpError {
     /// More requests at a time than `server.max_in_flight`.
-    #[error("too many requests are in flight")]
-    Overloaded,
+    #[error(transparent)]
+    Overloaded(#[from] LimitReached),
     /// Path and query are longer than `server.max_uri`.
     #[error("the URI of the request is too long")]
     UriTooLong,
+    /// The `Host` header is not a host.
+    #[error(transparent)]
+    InvalidHost(#[from] InvalidHost),
     /// The body took longer than `server.body_timeout`.
     #[error("the body of the request did not arrive in time")]
     BodyTimeout,

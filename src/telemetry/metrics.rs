@@ -81,6 +81,11 @@ impl Metrics {
         tokens.register(&mut self.registry);
     }
 
+    /// Adds metrics that are declared beside their use.
+    pub fn register(&mut self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry);
+    }
+
     /// Shows a number that is looked up when somebody asks.
     pub fn register_callback(
         &mut self,

@@ -109,7 +109,7 @@ fn no_read_fails_when_one_of_two_glances_is_killed() {
     );
     let log = gateway.log();
     assert!(
-        log.contains("an endpoint is left out") && log.contains(&first_at),
+        log.contains("endpoint ejected") && log.contains(&first_at),
         "{log}"
     );
     assert!(!log.contains("panicked"), "{log}");

@@ -16,6 +16,8 @@ pub enum Wire {
     Flood(Vec<u8>, Duration),
     /// Byte by byte, with a pause before each.
     Trickle(Vec<u8>, Duration),
+    /// A whole answer, then a pause before the connection is closed without a word of it.
+    ThenSilentClose(Vec<u8>, Duration),
     /// Nothing; the connection stays open until the other side closes it.
     Silence,
 }
@@ -43,6 +45,11 @@ impl Wire {
                 thread::sleep(*pause);
                 stream.write_all(&[*byte])
             }),
+            Self::ThenSilentClose(bytes, pause) => {
+                stream.write_all(bytes)?;
+                thread::sleep(*pause);
+                Ok(())
+            }
             Self::Silence => io::copy(&mut stream, &mut io::sink()).map(drop),
         }
     }
