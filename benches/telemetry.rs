@@ -7,7 +7,7 @@ use nova_image_proxy::config::LogFormat;
 use nova_image_proxy::telemetry::access_log::{AccessLog, AccessLogEntry};
 use nova_image_proxy::telemetry::log_writer::LogWriter;
 use nova_image_proxy::telemetry::metrics::{
-    CacheOutcome, MethodLabel, Metrics, RequestSample, RouteLabel, StatusLabel, VersionLabel,
+    CacheLabel, MethodLabel, Metrics, RequestSample, RouteLabel, StatusLabel, VersionLabel,
 };
 use std::hint::black_box;
 use std::io;
@@ -21,7 +21,7 @@ fn count(metrics: &Metrics) {
         method: MethodLabel::of("GET"),
         status: StatusLabel::of(Some(200)),
         version: VersionLabel::Images,
-        cache: Some(CacheOutcome::Hit),
+        cache: Some(CacheLabel::Hit),
         duration: Duration::from_micros(9),
     }));
 }
@@ -38,7 +38,7 @@ fn record() -> AccessLogEntry<'static> {
         path: "/v2.1/images/11111111-2222-4333-8444-555555555555",
         status: Some(200),
         version: Some((2, 35)),
-        cache: Some(CacheOutcome::Hit),
+        cache: Some(CacheLabel::Hit),
         upstream: Duration::ZERO,
         duration: Duration::from_micros(9),
         user_agent: Some(b"python-novaclient openstacksdk/4.0.0 keystoneauth1/5.8.0"),

@@ -1,16 +1,17 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
-use crate::apis::nova::ImageService;
-use crate::apis::nova::write_locks::WriteLocks;
+use crate::apis::nova::NovaService;
 use crate::banner;
-use crate::cache::ResponseCache;
+use crate::cache::coherence::SingleProcess;
+use crate::cache::{ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
@@ -89,9 +90,10 @@ impl App {
         show(&mut metrics, &mode, log);
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
         show_requests(&mut metrics, &front.concurrency_limit);
-        metrics.register(|registry| front.service.glance.metrics().register(registry));
-        let answers = Arc::clone(&front.service.answers);
-        metrics.on_scrape(move || answers.update_gauges());
+        metrics.register(|registry| front.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(front.service.images.cache());
+        metrics.register(|registry| cache.metrics().register(registry));
+        metrics.on_scrape(move || cache.update_gauges());
         let server = Server::bind(front)?;
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
@@ -259,6 +261,7 @@ fn front(
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
+    let cache = Arc::new(ResponseCache::new(&settings.cache));
     AppState {
         auth: Authenticator::new(
             mode,
@@ -266,12 +269,15 @@ fn front(
             endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
         ),
-        service: Arc::new(ImageService {
-            locks: WriteLocks::default(),
-            glance: GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+        service: Arc::new(NovaService {
+            reads: ReadThrough::new(Arc::clone(&cache)),
+            images: ImageService::new(
+                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                cache,
+                Arc::new(SingleProcess),
+                settings.cache.transitional_window,
+            ),
             settings: settings.nova.clone(),
-            answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
-            transitional_window: settings.cache.transitional_window,
         }),
         concurrency_limit: Arc::default(),
         cached: settings.cache.enabled,

@@ -8,7 +8,7 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner, embedded ▸ server ▸ http ▸ apis ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! app, cli ▸ admin, banner, embedded ▸ server ▸ http ▸ apis ▸ images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -21,6 +21,7 @@ pub mod config;
 pub mod embedded;
 pub mod glance;
 pub mod http;
+pub mod images;
 pub mod keystone;
 pub mod server;
 pub mod telemetry;
@@ -42,6 +43,7 @@ mod direction {
         &["server"],
         &["http"],
         &["apis"],
+        &["images"],
         &["cache"],
         &["glance", "keystone"],
         &["upstream"],

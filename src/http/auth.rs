@@ -6,7 +6,7 @@
 use super::request_ids::RequestIds;
 use super::request_observer::RequestLogFields;
 use crate::apis::nova::ApiError;
-use crate::cache::{CacheIsolation, IsolationScope};
+use crate::cache::{CacheIsolation, IsolationScope, NoCacheReason};
 use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
@@ -183,14 +183,17 @@ impl<'r> AuthContext<'r> {
 
     /// Whose answers this request's answer may be among; none when nobody can say.
     #[must_use]
-    pub fn scope(&self, auth: &Authenticator) -> Option<IsolationScope> {
+    pub fn scope(&self, auth: &Authenticator) -> Result<IsolationScope, NoCacheReason> {
         match (&self.principal, &auth.mode) {
             (Principal::Validated(token), _) => IsolationScope::of(token, auth.isolation),
             (Principal::Unknown, AuthBackend::Passthrough(key)) => {
-                Some(IsolationScope::for_opaque_token(self.token?, key))
+                let token = self.token.ok_or(NoCacheReason::TokenWithoutProject)?;
+                Ok(IsolationScope::for_opaque_token(token, key))
             }
-            (Principal::Unknown, AuthBackend::None) => Some(IsolationScope::anonymous()),
-            (Principal::Unknown, AuthBackend::Keystone(_)) => None,
+            (Principal::Unknown, AuthBackend::None) => Ok(IsolationScope::anonymous()),
+            (Principal::Unknown, AuthBackend::Keystone(_)) => {
+                Err(NoCacheReason::TokenWithoutProject)
+            }
         }
     }
 
@@ -204,6 +207,15 @@ impl<'r> AuthContext<'r> {
                 None => token.user_id(),
             }),
             Principal::Unknown => FairnessKey::new(self.token),
+        }
+    }
+
+    /// The project of a validated token; `None` where only Glance knows it.
+    #[must_use]
+    pub fn project_id(&self) -> Option<&str> {
+        match &self.principal {
+            Principal::Validated(token) => token.project_id(),
+            Principal::Unknown => None,
         }
     }
 

@@ -37,10 +37,11 @@ mod response;
 use crate::apis::nova::links;
 use crate::apis::nova::microversion::{self, Microversion, Negotiation};
 use crate::apis::nova::routes::{self, Api, Route, Target};
-use crate::apis::nova::{self, ApiError, ImageService, versions};
+use crate::apis::nova::{self, ApiError, NovaService, versions};
+use crate::cache::CacheOutcome;
 use crate::config;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{CacheOutcome, RequestMetrics, VersionLabel};
+use crate::telemetry::metrics::{RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
 use actix_web::http::header::HeaderName;
 use actix_web::http::{ConnectionType, StatusCode};
@@ -70,7 +71,7 @@ pub struct AppState {
     /// Who judges tokens, and where Glance is.
     pub auth: Authenticator,
     /// The operations.
-    pub service: Arc<ImageService>,
+    pub service: Arc<NovaService>,
     /// The `[cache]` switch.
     pub cached: bool,
     /// Where upstream work runs.
@@ -214,7 +215,7 @@ impl AppState {
             };
             match given {
                 Ok((answer, cache)) => {
-                    log_fields.cache(cache);
+                    log_fields.cache(cache.map(CacheOutcome::label));
                     let media_type = media_type::success_type(request.headers());
                     ApiResponse::answer(answer, headers_kind, media_type, cache)
                 }

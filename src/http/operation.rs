@@ -10,17 +10,14 @@ use crate::apis::nova::links::{self, LinkBase};
 use crate::apis::nova::microversion::Microversion;
 use crate::apis::nova::routes::{Api, MatchedRoute};
 use crate::apis::nova::{self, ApiError, HandlerResponse, OperationInput};
-use crate::cache::{self, CacheQuery, Fetched};
+use crate::cache::{self, CacheOutcome, Cacheability};
 use crate::glance::{CallContext, Endpoint, GlanceError, ImageId};
-use crate::telemetry::metrics::CacheOutcome;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
-use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use std::borrow::Cow;
-use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
+use tokio_util::sync::CancellationToken;
 
 /// A request as it came.
 pub(super) struct RequestContext<'r> {
@@ -47,7 +44,7 @@ struct UpstreamTarget<'r> {
     scheme: &'static str,
     host: Cow<'r, str>,
     image: Option<ImageId>,
-    cache_query: Option<CacheQuery>,
+    cacheability: Cacheability,
 }
 
 /// An answer, and what the cache did for it where it is on and the operation a read.
@@ -105,13 +102,17 @@ impl AppState {
             host: &host,
             endpoint: &endpoint,
         };
-        let cache_query = self.cache_query(&call.auth_context, asked)?;
+        let cacheability = if self.cached {
+            asked.cacheability(call.auth_context.scope(&self.auth))?
+        } else {
+            Cacheability::NotApplicable
+        };
         Ok(UpstreamTarget {
             endpoint,
             scheme,
             host,
             image,
-            cache_query,
+            cacheability,
         })
     }
 
@@ -120,10 +121,11 @@ impl AppState {
         call: &ApiRequest<'_>,
         target: &UpstreamTarget<'_>,
     ) -> Option<cache::Body> {
-        let cache_query = target.cache_query.as_ref()?;
-        self.service
-            .answers
-            .get(cache_query, call.context.timing.started)
+        let Cacheability::Cacheable(query) = &target.cacheability else {
+            return None;
+        };
+        let cache = self.service.reads.cache();
+        cache.get(query, call.context.timing.started)
     }
 
     /// Has Glance asked.
@@ -141,15 +143,16 @@ impl AppState {
         } = call;
         let root = self.root_url(target.scheme, &target.host);
         let glance = links::glance_root(&self.service.settings, target.endpoint.as_str());
-        let operation = call.operation.operation;
         let request = OperationInput {
-            operation,
+            operation: call.operation.operation,
             api: call.api,
             body,
             image: target.image,
             key: call.operation.key.into_owned(),
             query,
             links: LinkBase::new(&root, call.api, call.project.as_deref(), &glance),
+            project_id: auth_context.project_id().map(str::to_owned),
+            cancellation: CancellationToken::new(),
             caller: CallContext {
                 endpoint: target.endpoint.into_owned(),
                 token: auth_context.token_header(),
@@ -160,7 +163,13 @@ impl AppState {
                 spent: context.log_fields.spent().clone(),
             },
         };
-        let answer = self.run_on_upstream_runtime(request, target.cache_query, context.ids);
+        let answer = self.service.respond(
+            request,
+            target.cacheability,
+            &self.spawner,
+            context.ids.span(),
+            (),
+        );
         let answer = with_deadline(context.timing.deadline, answer).await;
         if matches!(
             answer,
@@ -170,56 +179,11 @@ impl AppState {
             })
         ) {
             auth_context.on_upstream_unauthorized(&self.auth);
-            if let Some(scope) = auth_context.scope(&self.auth) {
-                self.service.answers.invalidate_token(&scope);
+            if let Ok(scope) = auth_context.scope(&self.auth) {
+                self.service.reads.cache().invalidate_token(&scope);
             }
         }
-        let shown = self.cached && operation.is_read();
-        answer.map(|(answer, outcome)| (answer, shown.then_some(outcome)))
-    }
-
-    /// What the cache is asked, where it is on and the request is one for it.
-    fn cache_query(
-        &self,
-        auth_context: &AuthContext<'_>,
-        asked: CacheableRead<'_>,
-    ) -> Result<Option<CacheQuery>, ApiError> {
-        let scope = self
-            .cached
-            .then(|| auth_context.scope(&self.auth))
-            .flatten();
-        scope.map_or(Ok(None), |scope| asked.cache_query(scope))
-    }
-
-    /// Has the request answered on the upstream runtime, by way of the cache where there is a
-    /// `cache_query` for it.
-    async fn run_on_upstream_runtime(
-        &self,
-        request: OperationInput,
-        cache_query: Option<CacheQuery>,
-        ids: &RequestIds,
-    ) -> Result<(HandlerResponse, CacheOutcome), ApiError> {
-        let service = Arc::clone(&self.service);
-        let task = async move { service.answer(request).await };
-        let task = task.instrument(ids.span()).boxed();
-        let Some(cache_query) = cache_query else {
-            let answer = self.spawner.run(task).await;
-            return Ok((
-                answer.unwrap_or(Err(ApiError::Internal))?,
-                CacheOutcome::Bypass,
-            ));
-        };
-        let fetch = async move {
-            task.await.map(|answer| Fetched {
-                body: answer.body,
-                transitional: answer.transitional,
-            })
-        }
-        .boxed();
-        let answers = &self.service.answers;
-        let given = answers.fetch(cache_query, &self.spawner, fetch).await;
-        let given = given.unwrap_or(Err(ApiError::Internal))?;
-        Ok((HandlerResponse::chunks(given.body), given.outcome))
+        answer
     }
 }
 

@@ -6,7 +6,7 @@ use crate::apis::nova::microversion::Microversion;
 use crate::keystone::Token;
 use crate::telemetry::access_log::AccessLogEntry;
 use crate::telemetry::metrics::{
-    CacheOutcome, MethodLabel, RequestSample, RouteLabel, StatusLabel, VersionLabel,
+    CacheLabel, MethodLabel, RequestSample, RouteLabel, StatusLabel, VersionLabel,
 };
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub struct RequestLogFields {
     route: Cell<RouteLabel>,
     version: Cell<(VersionLabel, Option<Microversion>)>,
-    cache: Cell<Option<CacheOutcome>>,
+    cache: Cell<Option<CacheLabel>>,
     token: OnceCell<Arc<Token>>,
     spent: OnceCell<UpstreamTime>,
 }
@@ -50,7 +50,7 @@ impl RequestLogFields {
     }
 
     /// What the cache did for it, where it is on and the request one for it.
-    pub fn cache(&self, outcome: Option<CacheOutcome>) {
+    pub fn cache(&self, outcome: Option<CacheLabel>) {
         self.cache.set(outcome);
     }
 

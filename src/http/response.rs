@@ -7,7 +7,7 @@ use super::request_ids::RequestIds;
 use crate::apis::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Microversion};
 use crate::apis::nova::{ApiError, HandlerResponse};
 use crate::cache;
-use crate::telemetry::metrics::CacheOutcome;
+use crate::cache::{CacheOutcome, NoCacheReason};
 use crate::util::python_json;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -267,7 +267,20 @@ fn cache_status(outcome: CacheOutcome) -> HeaderValue {
         CacheOutcome::Stale => {
             const { value("nova-image-proxy; fwd=stale; detail=stale-if-error") }
         }
-        CacheOutcome::Bypass => const { value("nova-image-proxy; fwd=bypass") },
+        CacheOutcome::Bypass(reason) => match reason {
+            NoCacheReason::IdNotCanonical => {
+                const { value("nova-image-proxy; fwd=bypass; detail=id-not-canonical") }
+            }
+            NoCacheReason::WritePending => {
+                const { value("nova-image-proxy; fwd=bypass; detail=write-pending") }
+            }
+            NoCacheReason::TokenWithoutProject => {
+                const { value("nova-image-proxy; fwd=bypass; detail=token-without-project") }
+            }
+            NoCacheReason::AccessRules => {
+                const { value("nova-image-proxy; fwd=bypass; detail=access-rules") }
+            }
+        },
     }
 }
 

@@ -5,6 +5,7 @@ use super::metadata_body::BodyError;
 use super::microversion::Microversion;
 use crate::glance::GlanceError;
 use crate::keystone::{self, NoImageEndpoint};
+use crate::upstream::runtime::TaskAborted;
 use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
@@ -91,6 +92,12 @@ pub enum GlanceOperation {
     Delete,
     /// The metadata of this image, read or written.
     Metadata(String),
+}
+
+impl From<TaskAborted> for ApiError {
+    fn from(_: TaskAborted) -> Self {
+        Self::Internal
+    }
 }
 
 impl From<BodyError> for ApiError {
@@ -294,19 +301,26 @@ fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> F
         ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
         (GlanceError::UriTooLong, _) => ApiError::UriTooLong.fault(),
         (
-            GlanceError::NotSent(_) | GlanceError::Interrupted(_) | GlanceError::Unavailable(_),
+            GlanceError::NotSent(_)
+            | GlanceError::Interrupted(_)
+            | GlanceError::Unavailable(_)
+            | GlanceError::ServerError(StatusCode::SERVICE_UNAVAILABLE),
             _,
         ) => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "The image service is temporarily unavailable.",
             Some(RETRY_SECONDS.to_owned()),
         ),
-        (GlanceError::InvalidResponse(_), _) | (GlanceError::NotFound, GlanceOperation::List) => {
-            Fault::new(
-                StatusCode::BAD_GATEWAY,
-                "The image service gave an answer that cannot be used.",
-            )
-        }
+        (
+            GlanceError::InvalidHttp(_)
+            | GlanceError::ServerError(_)
+            | GlanceError::InvalidResponse(_),
+            _,
+        )
+        | (GlanceError::NotFound, GlanceOperation::List) => Fault::new(
+            StatusCode::BAD_GATEWAY,
+            "The image service gave an answer that cannot be used.",
+        ),
         (GlanceError::TooManyImages(max), _) => Fault::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(

@@ -1,7 +1,7 @@
 //! The requests of clients.
 
 use super::histogram::{Histogram, Snapshot};
-use super::labels::{CacheOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
+use super::labels::{CacheLabel, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
 use super::shards::Shards;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
@@ -18,7 +18,7 @@ const METHODS: usize = MethodLabel::ALL.len();
 const STATUSES: usize = StatusLabel::ALL.len();
 const VERSIONS: usize = VersionLabel::ALL.len();
 /// One for requests that the cache knows nothing of.
-const CACHE: usize = CacheOutcome::ALL.len() + 1;
+const CACHE: usize = CacheLabel::ALL.len() + 1;
 
 /// All that is counted of one request.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub struct RequestSample {
     /// The family of its microversion.
     pub version: VersionLabel,
     /// What the cache did, if it was asked.
-    pub cache: Option<CacheOutcome>,
+    pub cache: Option<CacheLabel>,
     /// From its head to its answer.
     pub duration: Duration,
 }
@@ -73,7 +73,7 @@ fn answered_at(
     (place * STATUSES + status as usize) * VERSIONS + version as usize
 }
 
-fn duration_at(route: RouteLabel, method: MethodLabel, cache: Option<CacheOutcome>) -> usize {
+fn duration_at(route: RouteLabel, method: MethodLabel, cache: Option<CacheLabel>) -> usize {
     let place = route as usize * METHODS + method as usize;
     place * CACHE + cache.map_or(0, |cache| cache as usize + 1)
 }
@@ -179,11 +179,11 @@ fn every_answer() -> impl Iterator<Item = Answered> {
     })
 }
 
-fn every_duration() -> impl Iterator<Item = (RequestDuration, Option<CacheOutcome>)> {
-    let outcomes = || CacheOutcome::ALL.iter().map(|outcome| Some(*outcome));
+fn every_duration() -> impl Iterator<Item = (RequestDuration, Option<CacheLabel>)> {
+    let outcomes = || CacheLabel::ALL.iter().map(|outcome| Some(*outcome));
     every_place().flat_map(move |(route, method)| {
         [None].into_iter().chain(outcomes()).map(move |outcome| {
-            let cache = outcome.map_or("none", CacheOutcome::as_str);
+            let cache = outcome.map_or("none", CacheLabel::as_str);
             (
                 RequestDuration {
                     route,
