@@ -7,7 +7,7 @@ use nova_image_proxy::config::LogFormat;
 use nova_image_proxy::telemetry::access_log::{AccessLog, AccessLogEntry};
 use nova_image_proxy::telemetry::log_writer::LogWriter;
 use nova_image_proxy::telemetry::metrics::{
-    ApiLabels, ApiRequestMetrics, CacheOutcome, MethodLabel, Metrics, RequestSample, StatusLabel,
+    ApiLabels, ApiRequestMetrics, CacheLabel, MethodLabel, Metrics, RequestSample, StatusLabel,
 };
 use std::hint::black_box;
 use std::io;
@@ -27,7 +27,7 @@ fn count(metrics: &Metrics, api: &ApiRequestMetrics) {
         method: MethodLabel::of("GET"),
         status: StatusLabel::of(Some(200)),
         version: 1,
-        cache: Some(CacheOutcome::Hit),
+        cache: Some(CacheLabel::Hit),
         duration: Duration::from_micros(9),
     }));
 }
@@ -45,7 +45,7 @@ fn record() -> AccessLogEntry<'static> {
         path: "/v2.1/images/11111111-2222-4333-8444-555555555555",
         status: Some(200),
         version: Some((2, 35)),
-        cache: Some(CacheOutcome::Hit),
+        cache: Some(CacheLabel::Hit),
         upstream: Duration::ZERO,
         duration: Duration::from_micros(9),
         user_agent: Some(b"python-novaclient openstacksdk/4.0.0 keystoneauth1/5.8.0"),

@@ -1,15 +1,16 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
-use crate::apis::nova::write_locks::WriteLocks;
-use crate::apis::nova::{ImageService, NovaApi};
-use crate::cache::ResponseCache;
+use crate::apis::nova::{NovaApi, NovaService};
+use crate::cache::coherence::SingleProcess;
+use crate::cache::{ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
 use crate::server::{BindError, Server};
@@ -110,10 +111,11 @@ impl Application {
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let nova = nova_api(settings, mode, counted, spawner, endpoints, &metrics);
-        metrics.register(|registry| nova.service.glance.metrics().register(registry));
-        let answers = Arc::clone(&nova.service.answers);
-        metrics.on_scrape(move || answers.update_gauges());
+        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(nova.service.images.cache());
+        metrics.register(|registry| cache.metrics().register(registry));
+        metrics.on_scrape(move || cache.update_gauges());
         let access_log =
             (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
         let front = AppState::new(
@@ -305,7 +307,6 @@ fn nova_api(
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
-    metrics: &Metrics,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -313,6 +314,7 @@ fn nova_api(
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
+    let cache = Arc::new(ResponseCache::new(&settings.cache));
     NovaApi {
         auth: Authenticator::new(
             mode,
@@ -321,12 +323,15 @@ fn nova_api(
             settings.keystone.authenticate_uri(),
             spawner.clone(),
         ),
-        service: Arc::new(ImageService {
-            locks: WriteLocks::default(),
-            glance: GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+        service: Arc::new(NovaService {
+            reads: ReadThrough::new(Arc::clone(&cache)),
+            images: ImageService::new(
+                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                cache,
+                Arc::new(SingleProcess),
+                settings.cache.transitional_window,
+            ),
             settings: settings.nova.clone(),
-            answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
-            transitional_window: settings.cache.transitional_window,
         }),
         cached: settings.cache.enabled,
         server: settings.server.clone(),

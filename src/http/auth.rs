@@ -4,7 +4,7 @@
 //! client sends are never read, and nothing but the token itself travels on.
 
 use super::context::RequestContext;
-use crate::cache::{CacheIsolation, IsolationScope};
+use crate::cache::{CacheIsolation, IsolationScope, NoCacheReason};
 use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
@@ -80,8 +80,8 @@ pub struct AuthContext<'r> {
     token: Option<&'r str>,
     /// The validated service token that the request brought.
     service_token: Option<&'r str>,
-    /// The cache scope of this caller, or `None` if its responses must not be cached.
-    pub scope: Option<IsolationScope>,
+    /// The cache scope of this caller, or why its responses must not be cached.
+    pub scope: Result<IsolationScope, NoCacheReason>,
     /// The Glance endpoint for this caller.
     pub endpoint: Result<Cow<'r, Endpoint>, EndpointError>,
     backend: &'r AuthBackend,
@@ -177,7 +177,7 @@ impl Authenticator {
             principal: Principal::Unknown,
             token,
             service_token: None,
-            scope: Some(scope),
+            scope: Ok(scope),
             endpoint: self.endpoint.as_ref().map(Cow::Borrowed).ok_or(no_catalog),
             backend: &self.backend,
         }
@@ -267,6 +267,12 @@ impl AuthContext<'_> {
             }),
             Principal::Unknown => FairnessKey::new(self.token),
         }
+    }
+
+    /// The project of a validated token; `None` where only Glance knows it.
+    #[must_use]
+    pub fn project_id(&self) -> Option<&str> {
+        self.validated()?.project_id()
     }
 
     /// Forgets the validation of this token, so that the next request asks Keystone again. For a

@@ -9,6 +9,7 @@ use actix_web::HttpRequest;
 use actix_web::web::Payload;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 /// One request on its way to an API.
@@ -25,8 +26,9 @@ pub struct RequestContext<'r> {
     pub origin: PublicOrigin<'r>,
     /// When the request arrived and when it must be answered.
     pub timing: RequestTiming,
-    /// The request's place among `server.max_in_flight`.
-    pub permit: OwnedPermit,
+    /// The request's place among `server.max_in_flight`. A task that works for the request holds a
+    /// clone, so that it counts also when its client has left.
+    pub permit: Arc<OwnedPermit>,
 }
 
 /// When a request arrived and when it must be answered.

@@ -123,7 +123,7 @@ impl AppState {
                 deadline: received_at + self.server.request_timeout,
             },
             origin,
-            permit,
+            permit: Arc::new(permit),
         };
         for (index, Mounted { api, .. }) in self.apis.iter().enumerate() {
             observer.api(index);

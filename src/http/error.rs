@@ -11,8 +11,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HttpError {
     /// More requests at a time than `server.max_in_flight`.
-    #[error(transparent)]
-    Overloaded(#[from] LimitReached),
+    #[error("too many requests are in flight")]
+    Overloaded,
     /// Path and query are longer than `server.max_uri`.
     #[error("the URI of the request is too long")]
     UriTooLong,
@@ -34,4 +34,10 @@ pub enum HttpError {
     /// A bug: the task that answers ended early.
     #[error("a task ended early")]
     Internal,
+}
+
+impl From<LimitReached> for HttpError {
+    fn from(_: LimitReached) -> Self {
+        Self::Overloaded
+    }
 }

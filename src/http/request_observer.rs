@@ -4,7 +4,7 @@ use super::dispatch::AppState;
 use super::request_ids::RequestIds;
 use crate::keystone::Token;
 use crate::telemetry::access_log::AccessLogEntry;
-use crate::telemetry::metrics::{CacheOutcome, MethodLabel, RequestSample, StatusLabel};
+use crate::telemetry::metrics::{CacheLabel, MethodLabel, RequestSample, StatusLabel};
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -26,7 +26,7 @@ pub struct RequestObserver<'r> {
     route: Cell<usize>,
     version: Cell<(usize, Option<(u64, u64)>)>,
     status: Cell<Option<StatusCode>>,
-    cache: Cell<Option<CacheOutcome>>,
+    cache: Cell<Option<CacheLabel>>,
     token: OnceCell<Arc<Token>>,
     upstream_time: OnceCell<UpstreamTime>,
 }
@@ -75,7 +75,7 @@ impl<'r> RequestObserver<'r> {
     }
 
     /// Notes the cache's part, `None` where the request is not one for the cache.
-    pub fn cache(&self, outcome: Option<CacheOutcome>) {
+    pub fn cache(&self, outcome: Option<CacheLabel>) {
         self.cache.set(outcome);
     }
 

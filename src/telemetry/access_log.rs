@@ -2,7 +2,7 @@
 
 use super::log_line::{LogLine, name};
 use super::log_writer::LogWriter;
-use super::metrics::CacheOutcome;
+use super::metrics::CacheLabel;
 use crate::config::LogFormat;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub struct AccessLogEntry<'r> {
     /// The settled microversion.
     pub version: Option<(u64, u64)>,
     /// What the cache did.
-    pub cache: Option<CacheOutcome>,
+    pub cache: Option<CacheLabel>,
     /// Time spent waiting for Keystone and Glance.
     pub upstream: Duration,
     /// From the head to the answer.
@@ -171,7 +171,7 @@ mod tests {
             path: &long,
             status: Some(200),
             version: Some((u64::MAX, u64::MAX)),
-            cache: Some(CacheOutcome::Coalesced),
+            cache: Some(CacheLabel::Coalesced),
             upstream: Duration::MAX,
             duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),

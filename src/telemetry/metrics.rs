@@ -4,7 +4,6 @@
 //! [`Metrics`] holds the same ones and is read when somebody asks. Every label is an enum or comes
 //! from the settings, so no client can make the number of series grow.
 
-mod cache;
 mod callback_metric;
 mod histogram;
 mod labels;
@@ -13,10 +12,9 @@ mod shards;
 mod tokens;
 mod upstream;
 
-pub use cache::CacheMetrics;
 pub use callback_metric::MetricValue;
 pub(crate) use labels::label;
-pub use labels::{ApiLabels, CacheOutcome, CallOutcome, MethodLabel, StatusLabel};
+pub use labels::{ApiLabels, CacheLabel, CallOutcome, MethodLabel, StatusLabel};
 pub use requests::{ApiRequestMetrics, RequestMetrics, RequestSample};
 pub use tokens::TokenMetrics;
 pub use upstream::{CallTimer, UpstreamMetrics};
@@ -35,8 +33,6 @@ const PREFIX: &str = "nova_image_proxy";
 pub struct Metrics {
     /// Of clients' requests.
     pub requests: RequestMetrics,
-    /// Of the answer cache.
-    pub cache: CacheMetrics,
     /// Of calls to Keystone and Glance.
     pub upstream: UpstreamMetrics,
     registry: Registry,
@@ -57,14 +53,12 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which program this is", build);
-        let (requests, cache) = (RequestMetrics::default(), CacheMetrics::default());
+        let requests = RequestMetrics::default();
         requests.register(&mut registry);
-        cache.register(&mut registry);
         let upstream = UpstreamMetrics::default();
         upstream.register(&mut registry);
         Self {
             requests,
-            cache,
             upstream,
             registry,
             refresh: Vec::new(),
@@ -125,7 +119,7 @@ mod tests {
         let mut metrics = Metrics::default();
         let handle = metrics.cache.clone();
         handle.hits.inc();
-        handle.count(CacheOutcome::Hit);
+        handle.count(CacheLabel::Hit);
         metrics.on_scrape(move || _ = handle.bytes.set(17));
         let text = metrics.text();
         let lookups = "nova_image_proxy_cache_lookups_total{outcome=\"hit\"} 2\n";
@@ -150,7 +144,7 @@ mod tests {
                 method: MethodLabel::Get,
                 status: StatusLabel::Ok,
                 version: 2,
-                cache: Some(CacheOutcome::Hit),
+                cache: Some(CacheLabel::Hit),
                 duration: Duration::from_micros(40),
             });
         }

@@ -7,7 +7,7 @@ use super::links;
 use super::microversion::Microversion;
 use super::response;
 use super::routes::{self, Route};
-use super::service::ImageService;
+use super::service::NovaService;
 use crate::config;
 use crate::http::api::Api;
 use crate::http::auth::Authenticator;
@@ -28,7 +28,7 @@ pub struct NovaApi {
     /// Validates tokens and finds Glance's endpoint.
     pub auth: Authenticator,
     /// The image operations.
-    pub service: Arc<ImageService>,
+    pub service: Arc<NovaService>,
     /// The `[cache]` switch.
     pub cached: bool,
     /// The runtime of upstream work.

@@ -7,6 +7,7 @@ use crate::glance::GlanceError;
 use crate::http::auth::{AuthError, EndpointError};
 use crate::http::{HttpError, error_log};
 use crate::keystone::{self, NoImageEndpoint};
+use crate::upstream::runtime::TaskAborted;
 use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
@@ -106,6 +107,12 @@ impl From<EndpointError> for ApiError {
             EndpointError::TokenWithoutProject => Self::TokenWithoutProject,
             EndpointError::NotInCatalog(reason) => Self::NoImageEndpoint(reason),
         }
+    }
+}
+
+impl From<TaskAborted> for ApiError {
+    fn from(_: TaskAborted) -> Self {
+        Self::Http(HttpError::Internal)
     }
 }
 
@@ -258,7 +265,7 @@ impl ApiError {
             return None;
         }
         match self {
-            Self::Http(HttpError::Overloaded(_)) => None,
+            Self::Http(HttpError::Overloaded) => None,
             Self::Http(error @ HttpError::Internal) => Some(error.to_string()),
             Self::Glance { error, .. } => Some(error_log::chain(error)),
             Self::KeystoneUnavailable(error) => Some(error_log::chain(error)),
@@ -271,7 +278,7 @@ impl ApiError {
 /// The fault for each error of the HTTP layer.
 fn fault_for_http_error(error: HttpError) -> Fault {
     match error {
-        HttpError::Overloaded(_) => Fault::retry(
+        HttpError::Overloaded => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "Too many requests are being answered.",
             Some(RETRY_SECONDS.to_owned()),
@@ -339,19 +346,26 @@ fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> F
         ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
         (GlanceError::UriTooLong, _) => fault_for_http_error(HttpError::UriTooLong),
         (
-            GlanceError::NotSent(_) | GlanceError::Interrupted(_) | GlanceError::Unavailable(_),
+            GlanceError::NotSent(_)
+            | GlanceError::Interrupted(_)
+            | GlanceError::Unavailable(_)
+            | GlanceError::ServerError(StatusCode::SERVICE_UNAVAILABLE),
             _,
         ) => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "The image service is temporarily unavailable.",
             Some(RETRY_SECONDS.to_owned()),
         ),
-        (GlanceError::InvalidResponse(_), _) | (GlanceError::NotFound, GlanceOperation::List) => {
-            Fault::new(
-                StatusCode::BAD_GATEWAY,
-                "The image service gave an answer that cannot be used.",
-            )
-        }
+        (
+            GlanceError::InvalidHttp(_)
+            | GlanceError::ServerError(_)
+            | GlanceError::InvalidResponse(_),
+            _,
+        )
+        | (GlanceError::NotFound, GlanceOperation::List) => Fault::new(
+            StatusCode::BAD_GATEWAY,
+            "The image service gave an answer that cannot be used.",
+        ),
         (GlanceError::TooManyImages(max), _) => Fault::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(

@@ -13,17 +13,13 @@ use super::links::{self, LinkBase};
 use super::routes::{MountedRoute, Target};
 use super::service::OperationInput;
 use super::{media_type, metadata_body, response};
-use crate::cache::{CacheQuery, Fetched};
+use crate::cache::{CacheOutcome, Cacheability};
 use crate::glance::{CallContext, GlanceError, ImageId};
 use crate::http::auth::AuthContext;
 use crate::http::context::{RequestContext, with_deadline};
 use crate::http::response::Response;
 use crate::http::{HttpError, body, limits};
-use crate::telemetry::metrics::CacheOutcome;
-use crate::upstream::runtime::TaskAborted;
-use futures_util::FutureExt as _;
-use std::sync::Arc;
-use tracing::Instrument;
+use tokio_util::sync::CancellationToken;
 
 /// Keystone's ids are 32 hexadecimal digits, its column holds 64.
 const MAX_PROJECT_ID_BYTES: usize = 64;
@@ -91,25 +87,23 @@ impl NovaApi {
             prefix: origin.prefix(),
             endpoint: &endpoint,
         };
-        let scope = auth.scope.clone().filter(|_| self.cached);
-        let cache_query = match scope {
-            Some(scope) => asked.cache_query(scope)?,
-            None => None,
+        let cacheability = if self.cached {
+            asked.cacheability(auth.scope.clone())?
+        } else {
+            Cacheability::NotApplicable
         };
-        if let Some(cache_query) = &cache_query
+        if let Cacheability::Cacheable(query) = &cacheability
             && let Some(body) = self
                 .service
-                .answers
-                .get(cache_query, context.timing.received_at)
+                .reads
+                .cache()
+                .get(query, context.timing.received_at)
         {
-            let outcome = Some(CacheOutcome::Hit);
-            context.observer.cache(outcome);
             let answer = HandlerResponse::chunks(body);
-            return Ok(response::success(answer, outcome, headers, context));
+            return Ok(self.success(answer, Some(CacheOutcome::Hit), headers, context));
         }
         let root = self.root_url(context);
         let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
-        let shown = self.cached && matched.operation.is_read();
         let input = OperationInput {
             operation: matched.operation,
             api: route.api,
@@ -117,6 +111,8 @@ impl NovaApi {
             image,
             key: matched.key.into_owned(),
             query: context.query().to_owned(),
+            project_id: auth.project_id().map(str::to_owned),
+            cancellation: CancellationToken::new(),
             links: LinkBase::new(&root, route.api, route.project.as_deref(), &alternate),
             caller: CallContext {
                 endpoint: endpoint.into_owned(),
@@ -128,9 +124,13 @@ impl NovaApi {
                 spent: context.observer.upstream_time().clone(),
             },
         };
+        let permit = context.permit.clone();
+        let (spawner, span) = (&self.spawner, context.ids.span());
+        let answer = self
+            .service
+            .respond(input, cacheability, spawner, span, permit);
         // Boxed, so that a cache hit does not pay for its size.
-        let work = Box::pin(self.call_handler(context, input, cache_query));
-        let answer = with_deadline(context.timing.deadline, work).await;
+        let answer = with_deadline(context.timing.deadline, Box::pin(answer)).await;
         if let Err(ApiError::Glance {
             error: GlanceError::Unauthorized,
             ..
@@ -139,46 +139,25 @@ impl NovaApi {
             self.on_upstream_unauthorized(&auth);
         }
         let (answer, outcome) = answer?;
-        let outcome = shown.then_some(outcome);
-        context.observer.cache(outcome);
-        Ok(response::success(answer, outcome, headers, context))
+        Ok(self.success(answer, outcome, headers, context))
     }
 
-    /// Runs the handler on the upstream runtime, by way of the cache where there is a
-    /// `cache_query`.
-    async fn call_handler(
+    fn success(
         &self,
+        answer: HandlerResponse,
+        outcome: Option<CacheOutcome>,
+        headers: &NovaHeaders,
         context: &RequestContext<'_>,
-        input: OperationInput,
-        cache_query: Option<CacheQuery>,
-    ) -> Result<(HandlerResponse, CacheOutcome), ApiError> {
-        let service = Arc::clone(&self.service);
-        let task = async move { service.answer(input).await };
-        let task = task.instrument(context.ids.span()).boxed();
-        let Some(cache_query) = cache_query else {
-            let answer = self.spawner.run(task).await;
-            let answer = answer.map_err(|TaskAborted| HttpError::Internal)??;
-            return Ok((answer, CacheOutcome::Bypass));
-        };
-        let fetch = async move {
-            task.await.map(|answer| Fetched {
-                body: answer.body,
-                transitional: answer.transitional,
-            })
-        };
-        let answers = &self.service.answers;
-        let result = answers
-            .fetch(cache_query, &self.spawner, fetch.boxed())
-            .await;
-        let result = result.map_err(|TaskAborted| HttpError::Internal)??;
-        Ok((HandlerResponse::chunks(result.body), result.outcome))
+    ) -> Response {
+        context.observer.cache(outcome.map(CacheOutcome::label));
+        response::success(answer, outcome, headers, context)
     }
 
     /// Glance refuses the token: neither its validation nor responses to it are used again.
     fn on_upstream_unauthorized(&self, auth: &AuthContext<'_>) {
         auth.invalidate();
-        if let Some(scope) = &auth.scope {
-            self.service.answers.invalidate_token(scope);
+        if let Ok(scope) = &auth.scope {
+            self.service.reads.cache().invalidate_token(scope);
         }
     }
 }
