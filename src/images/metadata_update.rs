@@ -1,8 +1,8 @@
-//! What a metadata write makes of an image's properties. Pure.
+//! The rules by which a metadata write changes an image's properties. Pure.
 
-use super::fault::ApiError;
 use crate::glance::{BASE_PROPERTIES, Image, Properties, is_null, python_str};
 use python_compat::strip;
+use thiserror::Error;
 
 /// Properties that Glance keeps for itself.
 const GLANCE_PREFIX: &str = "os_glance";
@@ -12,7 +12,7 @@ const NOT_IN_SCHEMA: [&str; 2] = ["location", "image_id"];
 /// A value of `none` or nothing for these is not written: what the image has stays.
 const MACHINE_IMAGES: [&str; 2] = ["kernel_id", "ramdisk_id"];
 
-/// A change a client asks for. Keys are as sent.
+/// A change of an image's properties. Keys are as the client sent them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataUpdate {
     /// Set these, keep the others.
@@ -21,6 +21,20 @@ pub enum MetadataUpdate {
     Replace(Vec<(String, Option<String>)>),
     /// Drop this one.
     Delete(String),
+}
+
+/// Why an update is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UpdateError {
+    /// Glance keeps this key for itself.
+    #[error("the key '{0}' is reserved")]
+    ReservedKey(String),
+    /// The key to delete does not exist.
+    #[error("no such key")]
+    KeyNotFound,
+    /// The image would have more properties than allowed.
+    #[error("too many properties")]
+    TooManyItems,
 }
 
 /// An image's additional properties.
@@ -35,9 +49,8 @@ pub fn properties(image: &Image<'_>) -> Properties {
 }
 
 impl MetadataUpdate {
-    /// The properties after the change. `quota` is `nova.metadata_items`: the most items an image
-    /// may have, or -1.
-    pub fn apply(&self, before: &Properties, quota: i64) -> Result<Properties, ApiError> {
+    /// The properties after the change. `quota` is the most that an image may have, or -1.
+    pub fn apply(&self, before: &Properties, quota: i64) -> Result<Properties, UpdateError> {
         match self {
             Self::Delete(key) => delete(before, key),
             Self::Merge(items) => {
@@ -66,7 +79,7 @@ impl MetadataUpdate {
     }
 
     /// Clients write back all they read, so one of Glance's own may be sent, unchanged.
-    fn check_reserved(&self, before: &Properties) -> Result<(), ApiError> {
+    fn check_reserved(&self, before: &Properties) -> Result<(), UpdateError> {
         let items = match self {
             Self::Merge(items) | Self::Replace(items) => items,
             Self::Delete(_) => return Ok(()),
@@ -76,18 +89,18 @@ impl MetadataUpdate {
             is_base(key) || (key.starts_with(GLANCE_PREFIX) && before.get(key) != Some(value))
         };
         match items.iter().find(offends) {
-            Some((key, _)) => Err(ApiError::ReservedKey(strip(key).to_owned())),
+            Some((key, _)) => Err(UpdateError::ReservedKey(strip(key).to_owned())),
             None => Ok(()),
         }
     }
 }
 
-fn delete(before: &Properties, key: &str) -> Result<Properties, ApiError> {
+fn delete(before: &Properties, key: &str) -> Result<Properties, UpdateError> {
     if !before.contains_key(key) {
-        return Err(ApiError::InvalidMetadataKey);
+        return Err(UpdateError::KeyNotFound);
     }
     if key.starts_with(GLANCE_PREFIX) {
-        return Err(ApiError::ReservedKey(key.to_owned()));
+        return Err(UpdateError::ReservedKey(key.to_owned()));
     }
     let mut after = before.clone();
     after.remove(key);
@@ -123,12 +136,12 @@ fn is_base(key: &str) -> bool {
 }
 
 /// Nova counts no items as within any quota.
-fn check_quota(items: usize, quota: i64) -> Result<(), ApiError> {
+fn check_quota(items: usize, quota: i64) -> Result<(), UpdateError> {
     let within = items == 0 || u64::try_from(quota).is_ok_and(|quota| items as u64 <= quota);
     if within || quota < 0 {
         Ok(())
     } else {
-        Err(ApiError::MetadataQuotaExceeded)
+        Err(UpdateError::TooManyItems)
     }
 }
 
@@ -193,7 +206,7 @@ mod tests {
         #[case] key: &str,
     ) {
         match change.apply(&map(BEFORE), 128) {
-            Err(ApiError::ReservedKey(named)) => assert_eq!(named, key),
+            Err(UpdateError::ReservedKey(named)) => assert_eq!(named, key),
             other => panic!("{other:?}"),
         }
     }
@@ -204,7 +217,7 @@ mod tests {
     #[case("A")]
     fn only_a_key_that_is_there_can_be_deleted(#[case] key: &str) {
         let refused = MetadataUpdate::Delete(key.into()).apply(&map(BEFORE), 128);
-        assert!(matches!(refused, Err(ApiError::InvalidMetadataKey)));
+        assert!(matches!(refused, Err(UpdateError::KeyNotFound)));
     }
 
     #[rstest]

@@ -1,7 +1,6 @@
 //! Images that are coming into being: clients poll for the moment they are there.
 
-use super::view::utc;
-use crate::glance::{Image, json_str};
+use crate::glance::{Image, json_str, utc};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 
