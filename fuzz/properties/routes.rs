@@ -1,7 +1,7 @@
 //! Paths. The first line is the method, the second the path prefix, the rest the raw path.
 
-use nova_image_proxy::apis::nova::routes::{MatchedRoute, Route, Target, parse};
-use nova_image_proxy::glance::path_segment;
+use nova_image_proxy::apis::nova::routes::{MatchedRoute, MountedRoute, Route, Target, parse};
+use nova_image_proxy::glance::ImageId;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -21,11 +21,11 @@ pub fn holds(data: &[u8]) {
         assert_eq!(parse(&method, below, ""), route);
         assert_eq!(parse(&method, &below.replace('/', "//"), ""), route);
     }
-    if let Route::Mounted {
+    if let Route::Mounted(MountedRoute {
         project,
         target: Target::Operation(operation),
         ..
-    } = &route
+    }) = &route
     {
         let allowed = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
         assert!(
@@ -60,12 +60,13 @@ fn is_segments(path: &str, operation: &MatchedRoute<'_>) {
 
 /// Whatever the id, Glance is asked about an image and about nothing else.
 fn stays_below_images(id: &str) {
-    if let Some(segment) = path_segment(id) {
+    if let Ok(id) = ImageId::parse(id) {
+        let segment = id.path_segment();
         let text = format!("http://glance:9292/v2/images/{segment}");
         let url: Url = text.parse().expect("no URL");
         assert_eq!(url.as_str(), text);
         assert_eq!(url.path_segments().map(Iterator::count), Some(3));
         assert_eq!((url.query(), url.fragment()), (None, None));
-        assert_eq!(percent_decode_str(&segment).decode_utf8_lossy(), id);
+        assert_eq!(percent_decode_str(segment).decode_utf8_lossy(), id.raw());
     }
 }

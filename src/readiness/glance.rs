@@ -9,7 +9,7 @@ use url::Url;
 
 use super::probe::{Probe, ProbeOutcome};
 use crate::glance::is_compute_api;
-use crate::upstream::{ExchangeLimits, InstrumentedClient, Response, exchange};
+use crate::upstream::{ExchangeLimits, InstrumentedClient, Response};
 use crate::util::endpoint_url::without_version;
 use crate::util::recent_outcomes::RecentOutcomes;
 
@@ -48,7 +48,7 @@ async fn versions(client: &InstrumentedClient, endpoint: &Url, deadline: Instant
         max_body: MAX_BODY,
     };
     let request = reqwest::Request::new(Method::GET, url);
-    match exchange(client, request, limits).await {
+    match client.send(request, limits).await {
         Ok(response) => match objection(&response) {
             None => Probe::ok(VERSIONS, target, "a Glance"),
             Some((detail, advice)) => Probe::fail(VERSIONS, target, detail, advice),

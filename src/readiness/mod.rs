@@ -63,7 +63,7 @@ impl Probes {
         let deadline = Instant::now() + PROBE_TIMEOUT;
         let configured = glance::probe(&self.client, &self.glance_endpoints, deadline);
         let ((mut probes, from_catalog), mut glance) =
-            futures_util::join!(self.keystone(deadline), configured);
+            tokio::join!(self.keystone(deadline), configured);
         let from_catalog: Vec<Url> = from_catalog.into_iter().collect();
         glance.extend(glance::probe(&self.client, &from_catalog, deadline).await);
         probes.append(&mut glance);

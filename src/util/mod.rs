@@ -1,5 +1,7 @@
 //! Parts that know nothing of this gateway.
 
 pub mod endpoint_url;
+pub mod python_json;
 pub mod recent_outcomes;
 pub mod single_flight;
+pub mod slot_table;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod failover;
@@ -15,7 +17,12 @@ mod guest;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
+mod old_client;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+#[path = "../api/process.rs"]
+mod process;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
@@ -30,6 +37,8 @@ mod services;
 mod stack;
 #[cfg(test)]
 mod stub;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod wall;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::stack::Stack;
 
 const UNCACHED: &[(&str, &str)] = &[("CACHE__ENABLED", "false")];
 
-fn cloud(stack: &Stack, base: &str) -> Cloud {
+pub fn cloud(stack: &Stack, base: &str) -> Cloud {
     let users = ["admin", "demo", "alt"].map(str::to_owned);
     let projects: HashMap<_, _> = users
         .iter()
@@ -70,6 +70,11 @@ fn with_the_cache_on_the_answers_are_the_same() {
     replay_through_the_gateway(&cached, 2, wanted);
 }
 
+/// Of how many cases one is asked of Nova itself.
+pub fn sample() -> usize {
+    std::env::var("REPLAY_NOVA_EVERY").map_or(8, |text| text.parse().unwrap())
+}
+
 /// Without any deviation: shows that the recording, the services and the comparison are sound. A sample
 /// of every eighth case shows that too; `make reference` sets `REPLAY_NOVA_EVERY=1` for all of them.
 #[test]
@@ -79,13 +84,12 @@ fn nova_itself_still_gives_the_recorded_answers() {
     let base = stack
         .compute()
         .expect("this stack was started without Nova; use --with-nova");
-    let every = std::env::var("REPLAY_NOVA_EVERY").map_or(8, |text| text.parse().unwrap());
     let cases = cases();
     let expected: BTreeMap<_, _> = cases
         .iter()
         .map(|case| (case.name.as_str(), case.recorded()))
         .collect();
-    let sample: Vec<_> = cases.iter().step_by(every).collect();
+    let sample: Vec<_> = cases.iter().step_by(sample()).collect();
     replay(&cloud(stack, base), &sample, &expected);
 }
 

@@ -1,18 +1,20 @@
-//! What the answer to a read depends on, besides Glance's state: the cache's question.
+//! The cache key of a read: everything that its response depends on besides Glance's state.
 
 use super::fault::ApiError;
 use super::list_query::{self, ListRequest};
 use super::routes::{Api, Operation};
-use crate::cache::{CacheKey, CacheQuery, CacheTag, CacheableError, IsolationScope};
-use crate::glance::{Endpoint, GlanceError};
+use crate::cache::{
+    CacheKey, CacheQuery, CacheTag, Cacheability, CacheableError, IsolationScope, NoCacheReason,
+};
+use crate::glance::{Endpoint, GlanceError, ImageId};
 
 /// A request as far as its answer depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheableRead<'r> {
     /// What is to be done.
     pub operation: Operation,
-    /// The image, as the client named it.
-    pub id: &'r str,
+    /// The image that the path names; `None` where it names none, or where no image can have the id.
+    pub image: Option<&'r ImageId>,
     /// The metadata key.
     pub key: &'r str,
     /// The raw query string.
@@ -25,26 +27,26 @@ pub struct CacheableRead<'r> {
     pub scheme: &'r str,
     /// The host in links.
     pub host: &'r str,
+    /// The path prefix in links.
+    pub prefix: &'r str,
     /// The Glance that is asked.
     pub endpoint: &'r Endpoint,
 }
 
 impl CacheableRead<'_> {
-    /// The question, where the answer may be kept for `scope`; the error that a read has without
-    /// asking anybody.
-    pub fn cache_query(&self, scope: IsolationScope) -> Result<Option<CacheQuery>, ApiError> {
+    /// How the cache takes part in this request of a caller in `scope`; the error of a read that
+    /// needs no call to Glance.
+    pub fn cacheability(
+        &self,
+        scope: Result<IsolationScope, NoCacheReason>,
+    ) -> Result<Cacheability, ApiError> {
         let Some(operation) = read(self.operation) else {
-            return Ok(None);
+            return Ok(Cacheability::NotApplicable);
         };
         let list = matches!(
             self.operation,
             Operation::ListImages | Operation::DetailImages
         );
-        let tag = if list {
-            Some(CacheTag::List)
-        } else {
-            CacheTag::image(self.id)
-        };
         let query = match (self.query, list) {
             ("", _) => None,
             (query, true) => Some(list_query::parse_list(query)?),
@@ -53,18 +55,27 @@ impl CacheableRead<'_> {
                 None
             }
         };
-        let Some(tag) = tag else {
-            return Ok(None);
+        let (tag, id) = match (list, self.image) {
+            (true, _) => (Some(CacheTag::List), ""),
+            (false, Some(image)) => (CacheTag::image(image), image.raw()),
+            (false, None) => return Err(ApiError::ImageNotFound),
+        };
+        let (tag, scope) = match (tag.ok_or(NoCacheReason::IdNotCanonical), scope) {
+            (Ok(tag), Ok(scope)) => (tag, scope),
+            (Err(reason), _) | (Ok(_), Err(reason)) => {
+                return Ok(Cacheability::Uncacheable(reason));
+            }
         };
         let fixed = [
             operation,
-            self.id,
+            id,
             self.key,
             self.api.segment(),
             self.project.map_or("", |_| "project"),
             self.project.unwrap_or_default(),
             self.scheme,
             self.host,
+            self.prefix,
             self.endpoint.as_str(),
         ];
         let key = match query {
@@ -79,7 +90,7 @@ impl CacheableRead<'_> {
                 )
             }
         };
-        Ok(Some(CacheQuery { key, tag }))
+        Ok(Cacheability::Cacheable(CacheQuery { key, tag }))
     }
 }
 
@@ -127,7 +138,10 @@ impl CacheableError for ApiError {
             self,
             Self::Glance {
                 error: GlanceError::NotSent(_)
+                    | GlanceError::Interrupted(_)
+                    | GlanceError::InvalidHttp(_)
                     | GlanceError::Unavailable(_)
+                    | GlanceError::ServerError(_)
                     | GlanceError::InvalidResponse(_),
                 ..
             }
@@ -149,8 +163,14 @@ impl CacheableError for ApiError {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use std::sync::LazyLock;
 
-    const ID: &str = "11111111-2222-4333-8444-555555555555";
+    static IMAGE: LazyLock<ImageId> =
+        LazyLock::new(|| image("11111111-2222-4333-8444-555555555555"));
+
+    fn image(id: &str) -> ImageId {
+        ImageId::parse(id).unwrap()
+    }
 
     fn endpoint(url: &str) -> Endpoint {
         Endpoint::new(&url.parse().unwrap())
@@ -163,23 +183,23 @@ mod tests {
     ) -> CacheableRead<'r> {
         CacheableRead {
             operation,
-            id: ID,
+            image: Some(&IMAGE),
             key: "",
             query,
             api: Api::V21,
             project: None,
             scheme: "http",
             host: "h",
+            prefix: "",
             endpoint,
         }
     }
 
     fn key(asked: CacheableRead<'_>) -> CacheKey {
-        asked
-            .cache_query(IsolationScope::anonymous())
-            .unwrap()
-            .unwrap()
-            .key
+        match asked.cacheability(Ok(IsolationScope::anonymous())).unwrap() {
+            Cacheability::Cacheable(query) => query.key,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[rstest]
@@ -203,6 +223,7 @@ mod tests {
     #[test]
     fn everything_an_answer_shows_tells_keys_apart() {
         let (one, other) = (endpoint("http://g"), endpoint("http://f"));
+        let other_image = image("11111111-2222-4333-8444-555555555556");
         let base = asked(Operation::ShowImage, "", &one);
         let variants = [
             base,
@@ -228,9 +249,13 @@ mod tests {
                 ..base
             },
             CacheableRead { host: "i", ..base },
+            CacheableRead {
+                prefix: "/p",
+                ..base
+            },
             CacheableRead { key: "k", ..base },
             CacheableRead {
-                id: "11111111-2222-4333-8444-555555555556",
+                image: Some(&other_image),
                 ..base
             },
         ];
@@ -256,7 +281,8 @@ mod tests {
         #[case] query: &str,
     ) {
         let endpoint = endpoint("http://g");
-        let refused = asked(operation, query, &endpoint).cache_query(IsolationScope::anonymous());
+        let refused =
+            asked(operation, query, &endpoint).cacheability(Ok(IsolationScope::anonymous()));
         assert!(matches!(refused, Err(ApiError::Query(_))));
     }
 
@@ -271,21 +297,48 @@ mod tests {
             Operation::DeleteMetadataItem,
         ] {
             let asked = asked(operation, "", &endpoint);
-            assert!(
-                asked
-                    .cache_query(IsolationScope::anonymous())
-                    .unwrap()
-                    .is_none()
-            );
+            let cacheability = asked.cacheability(Ok(IsolationScope::anonymous()));
+            assert!(matches!(cacheability, Ok(Cacheability::NotApplicable)));
         }
+        let not_canonical = image("odd");
         let odd = CacheableRead {
-            id: "odd",
+            image: Some(&not_canonical),
             ..asked(Operation::ShowImage, "", &endpoint)
         };
-        assert!(
-            odd.cache_query(IsolationScope::anonymous())
-                .unwrap()
-                .is_none()
-        );
+        let cacheability = odd.cacheability(Ok(IsolationScope::anonymous()));
+        assert!(matches!(
+            cacheability,
+            Ok(Cacheability::Uncacheable(NoCacheReason::IdNotCanonical))
+        ));
+    }
+
+    #[test]
+    fn a_caller_without_a_scope_has_no_part_in_the_cache_and_is_told_why() {
+        let endpoint = endpoint("http://g");
+        for reason in [
+            NoCacheReason::TokenWithoutProject,
+            NoCacheReason::AccessRules,
+        ] {
+            let cacheability = asked(Operation::ShowImage, "", &endpoint).cacheability(Err(reason));
+            assert!(
+                matches!(cacheability, Ok(Cacheability::Uncacheable(given)) if given == reason)
+            );
+        }
+    }
+
+    #[rstest]
+    #[case(Operation::ShowImage)]
+    #[case(Operation::ListMetadata)]
+    #[case(Operation::ShowMetadataItem)]
+    fn what_no_image_can_have_as_its_id_is_not_found_before_any_lookup(
+        #[case] operation: Operation,
+    ) {
+        let endpoint = endpoint("http://g");
+        let asked = CacheableRead {
+            image: None,
+            ..asked(operation, "", &endpoint)
+        };
+        let refused = asked.cacheability(Ok(IsolationScope::anonymous()));
+        assert!(matches!(refused, Err(ApiError::ImageNotFound)));
     }
 }

@@ -1,53 +1,55 @@
-//! JSON as Nova reads it, that is, as Python does.
+//! Request bodies: JSON as Python's `json.loads` reads it.
 //!
-//! Nova's messages quote the values a client sent, so they must be kept as Python would hold them:
-//! integers of any size, `NaN`, the order of keys, the last of a repeated key. What Python takes and
-//! no JSON has is rewritten before the parser sees it; what it takes and Nova then fails on (bytes
-//! that are not UTF-8, lone surrogates) is refused here.
+//! Nova's messages quote the values of a request, so this module keeps them as Python does: integers
+//! of any size, `NaN`, the order of keys, the last value of a repeated key. Python's extensions of JSON
+//! are rewritten before the parser runs. Input that Python reads and Nova then fails on (bytes
+//! that are not UTF-8, lone surrogates) is refused.
 
+use crate::util::python_json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use thiserror::Error;
 
-/// Deeper nesting than this is refused. Every level is read once more, so this bounds the time a
-/// hostile body takes; Python's own limit is about twice as much.
+/// The deepest nesting of a body. The parser reads the text of a level once more for each level above
+/// it, so this bounds the time that a hostile body takes. Python's own limit is about 1,000.
 const MAX_DEPTH: usize = 512;
 
-/// A body may be read as often as this in all, or [`MIN_SCAN`] bytes of it where that is more: what
-/// is both large and deep is refused, since its cost grows with the product.
+/// The parser may read this many times the length of a body, or [`MIN_SCAN`] bytes if that is more. The
+/// cost grows with size times depth, so a body that is both large and deep is refused.
 const SCANS: usize = 16;
 /// In bytes.
 const MIN_SCAN: usize = 4 << 20;
 
-/// Python reads no integer of more digits.
+/// The most digits of an integer that Python reads.
 const MAX_DIGITS: usize = 4300;
 
-/// Numbers no double can hold stand for Python's three words while the parser works.
+/// Python's words for numbers that JSON lacks, the stand-in for the parser (a number that no double
+/// holds), and the word in Python's `repr`.
 const WORDS: [(&str, &str, &str); 3] = [
     ("-Infinity", "-1e400000003", "-inf"),
     ("Infinity", "1e400000002", "inf"),
     ("NaN", "1e400000001", "nan"),
 ];
 
-/// A JSON value as sent.
+/// A JSON value of a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, in the client's own digits.
+    /// A number, in the digits of the request.
     Number(String),
     /// A string.
     Text(String),
     /// An array.
     List(Vec<Json>),
-    /// An object: keys once each, where they first stood, with their last value.
+    /// An object. A repeated key stands once, in its first place, with its last value.
     Map(Vec<(String, Json)>),
 }
 
-/// The text is not JSON, or not such as this API takes.
+/// The text is not JSON, or exceeds a bound of this module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not JSON")]
 pub struct NotJson;
@@ -61,8 +63,8 @@ impl Json {
         Self::of_raw(raw, MAX_DEPTH, &mut MIN_SCAN.max(SCANS * text.len()))
     }
 
-    /// Each level of nesting reads the text below it again; `budget` is how many bytes may be read
-    /// in all.
+    /// Each level of nesting reads the text below it again; `budget` is the number of bytes that may
+    /// still be read.
     fn of_raw(raw: &RawValue, depth: usize, budget: &mut usize) -> Result<Self, NotJson> {
         let text = raw.get();
         let depth = depth.checked_sub(1).ok_or(NotJson)?;
@@ -114,20 +116,20 @@ impl Json {
                 digits.to_owned()
             };
         }
-        python_float(digits.parse().unwrap_or(f64::NAN))
+        python_json::float(digits.parse().unwrap_or(f64::NAN))
     }
 
-    /// JSON text again.
+    /// Appends the value as JSON text in Python's form.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.extend_from_slice(b"null"),
             Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-            // JSON has no words for what only Python can read.
+            // Python writes `NaN` or `Infinity`, which is no JSON.
             Self::Number(digits) if WORDS.iter().any(|(_, stand_in, _)| stand_in == digits) => {
                 out.extend_from_slice(b"null");
             }
-            Self::Number(digits) => out.extend_from_slice(digits.as_bytes()),
-            Self::Text(text) => write_text(out, text),
+            Self::Number(digits) => python_json::write_number(out, digits),
+            Self::Text(text) => python_json::write_str(out, text),
             Self::List(items) => {
                 out.push(b'[');
                 for (index, item) in items.iter().enumerate() {
@@ -140,7 +142,7 @@ impl Json {
                 out.push(b'{');
                 for (index, (key, item)) in pairs.iter().enumerate() {
                     separate(out, index);
-                    write_text(out, key);
+                    python_json::write_str(out, key);
                     out.extend_from_slice(b": ");
                     item.write(out);
                 }
@@ -154,11 +156,6 @@ fn separate(out: &mut Vec<u8>, index: usize) {
     if index > 0 {
         out.extend_from_slice(b", ");
     }
-}
-
-fn write_text(out: &mut Vec<u8>, text: &str) {
-    // Writing JSON text into memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
 }
 
 fn is_too_long(number: &str) -> bool {
@@ -236,25 +233,6 @@ fn without_words(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// `repr()` of a float: the shortest digits, an exponent of at least two digits when it is below
-/// -4 or above 15.
-fn python_float(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        return format!("{value:?}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,9 +249,12 @@ mod tests {
     #[case(r#"{"b": 1, "a": 2, "b": 3}"#, r#"{"b": 3, "a": 2}"#)]
     #[case(
         r#" [null,true,false,"x",1e30,123456789012345678901234567890] "#,
-        r#"[null, true, false, "x", 1e30, 123456789012345678901234567890]"#
+        r#"[null, true, false, "x", 1e+30, 123456789012345678901234567890]"#
     )]
-    #[case(r#"{"a\u0000\n": "\ud83d\ude80"}"#, "{\"a\\u0000\\n\": \"🚀\"}")]
+    #[case(
+        r#"{"a\u0000\n": "\ud83D\uDE80ü"}"#,
+        r#"{"a\u0000\n": "\ud83d\ude80\u00fc"}"#
+    )]
     #[case(
         r#"{"NaN": "Infinity \" NaN", "x": [NaN, -Infinity]}"#,
         r#"{"NaN": "Infinity \" NaN", "x": [null, null]}"#

@@ -2,7 +2,7 @@
 
 use super::json::Json;
 
-pub use python_compat::repr as repr_str;
+pub use python_compat::{repr as repr_str, strip};
 
 /// `repr()` of a value.
 #[must_use]

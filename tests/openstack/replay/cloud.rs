@@ -1,12 +1,13 @@
 //! Where a replay happens: a service under test and the Glance behind it.
 
 use std::collections::HashMap;
+use std::io;
 
 use serde_json::{Map, Value, json};
 
 use super::case::{Case, Normal, Recorded};
 use super::normal::Placeholders;
-use crate::raw::{self, IMAGE_PATCH, Request, call};
+use crate::raw::{self, Answer, IMAGE_PATCH, Request, call};
 
 /// What Glance says of an image and no two runs have in common.
 const NOT_COMPARED: [&str; 12] = [
@@ -62,6 +63,47 @@ impl Cloud {
 
     /// Sends a case's request and returns the answer, with placeholders, and the state it left.
     pub fn answer(&self, case: &Case) -> Recorded {
+        let exchange = self.exchange(case);
+        let answer = match &exchange.answer {
+            Ok(answer) => {
+                let id = |name| answer.header(name);
+                assert_eq!(
+                    id("x-openstack-request-id"),
+                    id("x-compute-request-id"),
+                    "{}: the two request ids are one",
+                    case.name
+                );
+                exchange.places.answer(answer)
+            }
+            Err(error) => Normal {
+                status: 0,
+                headers: Vec::new(),
+                body: json!(error.to_string()),
+            },
+        };
+        let glance_after = exchange
+            .image
+            .as_ref()
+            .map(|image| exchange.places.value(&self.glance_after(&image.id)));
+        Recorded {
+            answer,
+            glance_after,
+        }
+    }
+
+    /// Sends a case's request and returns the body as it came, but for placeholders; None when the
+    /// connection ended without an answer.
+    pub fn body(&self, case: &Case) -> Option<RawBody> {
+        let exchange = self.exchange(case);
+        let answer = exchange.answer.ok()?;
+        Some(RawBody {
+            status: answer.status,
+            content_type: answer.header("content-type").map(str::to_owned),
+            text: exchange.places.text(&answer.text()),
+        })
+    }
+
+    fn exchange(&self, case: &Case) -> Exchange<'_> {
         let image = case
             .fresh_image
             .as_ref()
@@ -71,15 +113,15 @@ impl Cloud {
         for (name, id) in &self.projects {
             places.add(id, &format!("pid:{name}"));
         }
-        let answer = self.send(case, id.unwrap_or("{img}"), &places);
-        let glance_after = id.map(|id| places.value(&self.glance_after(id)));
-        Recorded {
+        let answer = self.send(case, id.unwrap_or("{img}"));
+        Exchange {
+            image,
+            places,
             answer,
-            glance_after,
         }
     }
 
-    fn send(&self, case: &Case, image: &str, places: &Placeholders) -> Normal {
+    fn send(&self, case: &Case, image: &str) -> io::Result<Answer> {
         let sent = &case.request;
         let mut path = sent
             .path
@@ -105,23 +147,7 @@ impl Cloud {
             headers,
             body: body.as_deref(),
         };
-        match raw::send(&self.base, &request) {
-            Ok(answer) => {
-                let id = |name| answer.header(name);
-                assert_eq!(
-                    id("x-openstack-request-id"),
-                    id("x-compute-request-id"),
-                    "{}: the two request ids are one",
-                    case.name
-                );
-                places.answer(&answer)
-            }
-            Err(error) => Normal {
-                status: 0,
-                headers: Vec::new(),
-                body: json!(error.to_string()),
-            },
-        }
+        raw::send(&self.base, &request)
     }
 
     fn glance_after(&self, image: &str) -> Value {
@@ -199,6 +225,21 @@ impl Cloud {
             serde_json::from_slice(&answer.body).unwrap_or(Value::Null),
         )
     }
+}
+
+/// A body as it came, but for placeholders.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RawBody {
+    pub status: u16,
+    pub content_type: Option<String>,
+    pub text: String,
+}
+
+/// A request of one case and what came back.
+struct Exchange<'a> {
+    image: Option<FreshImage<'a>>,
+    places: Placeholders,
+    answer: io::Result<Answer>,
 }
 
 /// The image a case has to itself; it goes when the case is over, also when that panics.

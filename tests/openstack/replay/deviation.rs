@@ -1,6 +1,6 @@
 //! Where this project deliberately answers otherwise than Nova, as data: `tests/fixtures/deviations.json`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -82,6 +82,29 @@ impl Deviations {
         serde_json::from_str(include_str!("../../fixtures/deviations.json")).unwrap()
     }
 
+    /// Each case that is listed by name, with the id of its deviation.
+    ///
+    /// # Panics
+    /// A case is listed twice.
+    pub fn listed(&self) -> BTreeMap<&str, &str> {
+        let mut listed = BTreeMap::new();
+        for deviation in &self.0 {
+            for (name, _) in deviation.cases.iter().flat_map(|group| group.names.each()) {
+                let twice = listed.insert(name, deviation.id.as_str());
+                assert!(twice.is_none(), "{}: {name} is listed twice", deviation.id);
+            }
+        }
+        listed
+    }
+
+    /// A body of Nova's with what reads otherwise in every answer.
+    pub fn everywhere(&self, body: &str) -> String {
+        let everywhere = self.0.iter().filter_map(|each| each.everywhere.as_ref());
+        everywhere.fold(body.to_owned(), |body, each| {
+            body.replace(&each.nova, &each.here)
+        })
+    }
+
     /// What this project must answer to each case.
     ///
     /// # Panics
@@ -92,12 +115,14 @@ impl Deviations {
             .iter()
             .map(|case| (case.name.as_str(), case.recorded()))
             .collect();
-        for everywhere in self.0.iter().filter_map(|each| each.everywhere.as_ref()) {
-            everywhere.apply(&mut expected);
+        self.check_everywhere(&expected);
+        for recorded in expected.values_mut() {
+            let body = self.everywhere(&recorded.answer.body.to_string());
+            recorded.answer.body = serde_json::from_str(&body).unwrap();
         }
         // Entries refer to answers as they are before any entry of a single case.
         let before = expected.clone();
-        let mut seen = BTreeSet::new();
+        self.listed();
         for deviation in &self.0 {
             let id = &deviation.id;
             assert!(!deviation.reason.is_empty(), "{id} gives no reason");
@@ -109,7 +134,6 @@ impl Deviations {
                 for (name, text) in group.names.each() {
                     let case = cases.iter().find(|case| case.name == name);
                     let case = case.unwrap_or_else(|| panic!("{id}: there is no case {name}"));
-                    assert!(seen.insert(name), "{id}: {name} is listed twice");
                     let changed = group.expect.apply(case, text, &before);
                     assert_ne!(
                         changed,
@@ -122,20 +146,19 @@ impl Deviations {
         }
         expected
     }
-}
 
-impl Everywhere {
-    fn apply(&self, expected: &mut BTreeMap<&str, Recorded>) {
-        let mut used = false;
-        for recorded in expected.values_mut() {
-            let text = recorded.answer.body.to_string();
-            if text.contains(&self.nova) {
-                used = true;
-                let text = text.replace(&self.nova, &self.here);
-                recorded.answer.body = serde_json::from_str(&text).unwrap();
-            }
+    fn check_everywhere(&self, recorded: &BTreeMap<&str, Recorded>) {
+        let bodies: Vec<_> = recorded
+            .values()
+            .map(|each| each.answer.body.to_string())
+            .collect();
+        for text in self.0.iter().filter_map(|each| each.everywhere.as_ref()) {
+            assert!(
+                bodies.iter().any(|body| body.contains(&text.nova)),
+                "no recorded answer holds {:?}",
+                text.nova
+            );
         }
-        assert!(used, "no recorded answer holds {:?}", self.nova);
     }
 }
 

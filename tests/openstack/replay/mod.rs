@@ -22,17 +22,18 @@ pub use deviation::Deviations;
 /// How many requests are under way at once, where order cannot matter.
 const WORKERS: usize = 4;
 
-/// Replays the cases and fails with every difference, one paragraph each.
+/// Calls `check` with each case, several at once where no image is made, and fails with all that it
+/// returns.
 ///
 /// # Panics
-/// An answer differs from what is expected, or images other than the seeds are visible, so that no list
-/// could be compared.
-pub fn replay(cloud: &Cloud, cases: &[&Case], expected: &BTreeMap<&str, Recorded>) {
-    assert!(!cases.is_empty(), "nothing to replay");
+/// `check` found a difference, or images other than the seeds are visible, so that no list could be
+/// compared.
+pub fn compare(cloud: &Cloud, cases: &[&Case], check: impl Fn(&Case) -> Option<String> + Sync) {
+    assert!(!cases.is_empty(), "nothing to compare");
     cloud.assert_only_seeds();
     let differences = Mutex::new(Vec::new());
     let run = |case: &Case| {
-        if let Some(text) = difference(case, &expected[case.name.as_str()], &cloud.answer(case)) {
+        if let Some(text) = check(case) {
             differences.lock().unwrap().push(text);
         }
     };
@@ -52,6 +53,17 @@ pub fn replay(cloud: &Cloud, cases: &[&Case], expected: &BTreeMap<&str, Recorded
         cases.len(),
         differences.join("\n")
     );
+}
+
+/// Replays the cases and fails with every difference, one paragraph each.
+///
+/// # Panics
+/// An answer differs from what is expected, or images other than the seeds are visible, so that no list
+/// could be compared.
+pub fn replay(cloud: &Cloud, cases: &[&Case], expected: &BTreeMap<&str, Recorded>) {
+    compare(cloud, cases, |case| {
+        difference(case, &expected[case.name.as_str()], &cloud.answer(case))
+    });
 }
 
 fn in_parallel(cases: &[&Case], run: impl Fn(&Case) + Sync) {

@@ -1,0 +1,373 @@
+//! The only place where the parts are wired together.
+
+use crate::admin::Admin;
+use crate::apis::nova::{NovaApi, NovaService};
+use crate::cache::coherence::SingleProcess;
+use crate::cache::{ReadThrough, ResponseCache};
+use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
+use crate::embedded::{self, EmbeddedGlance};
+use crate::glance::{CallLimits, Endpoint, GlanceClient};
+use crate::http::AppState;
+use crate::http::auth::{AuthBackend, Authenticator};
+use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::images::ImageService;
+use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
+use crate::quickstart;
+use crate::readiness::{Probes, Readiness};
+use crate::server::connection::ConnectionTracker;
+use crate::server::{BindError, Server};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::log_writer::LogWriter;
+use crate::telemetry::metrics::{MetricValue, Metrics};
+use crate::upstream::runtime::{self, Spawner};
+use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use thiserror::Error;
+use url::Url;
+
+/// Why the gateway does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The settings do not allow what was found at start.
+    #[error("{0}")]
+    Settings(Violation),
+    /// The runtime for upstream calls cannot start.
+    #[error("cannot start the runtime for upstream calls: {0}")]
+    Runtime(#[source] std::io::Error),
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// Token validation cannot be set up.
+    #[error("cannot set up token validation: {0}")]
+    Keystone(#[from] BuildError),
+    /// The embedded Glance does not start.
+    #[error(transparent)]
+    Embedded(#[from] embedded::StartError),
+    /// The listener cannot be set up.
+    #[error(transparent)]
+    Server(#[from] BindError),
+}
+
+impl StartError {
+    /// Whether other settings are the remedy, rather than another try.
+    #[must_use]
+    pub fn is_settings(&self) -> bool {
+        match self {
+            Self::Settings(_) | Self::Keystone(BuildError::Settings(_)) => true,
+            Self::Runtime(_)
+            | Self::Client(_)
+            | Self::Keystone(BuildError::Random(_))
+            | Self::Embedded(_)
+            | Self::Server(_) => false,
+        }
+    }
+}
+
+/// A gateway that is ready to accept connections.
+pub struct Application {
+    server: Server,
+    /// Runs upstream calls for as long as requests are served.
+    upstream: runtime::RuntimeGuard,
+    /// The Glance inside this process, with `glance.mode = "embedded"`.
+    embedded: Option<EmbeddedGlance>,
+    /// The admin listener, unless it is off.
+    admin: Option<Admin>,
+    readiness: Arc<Readiness>,
+    quickstart: Option<String>,
+}
+
+impl Application {
+    /// Builds everything and binds the listeners, inside an actix system. `settings` come from
+    /// [`crate::config::load`]; `log` takes the access lines.
+    ///
+    /// # Errors
+    /// When a part cannot start, or when the socket that the process inherited is one that the
+    /// settings do not allow.
+    pub fn build(settings: &Settings, log: &LogWriter) -> Result<Self, StartError> {
+        let (upstream, spawner) =
+            runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
+        let client = client(ClientSettings {
+            connect_timeout: settings.glance.connect_timeout,
+            ..ClientSettings::default()
+        })?;
+        let mut metrics = Metrics::default();
+        let counted = client.counted(&metrics.upstream);
+        let mode = mode(settings, &counted)?;
+        let embedded = match settings.glance.mode {
+            Some(GlanceMode::Embedded) => Some(embedded::start(settings, &mode, &spawner)?),
+            Some(GlanceMode::External) | None => None,
+        };
+        let endpoints = match &embedded {
+            Some(glance) => vec![Endpoint::new(glance.endpoint())],
+            None => settings
+                .glance
+                .endpoints
+                .iter()
+                .map(Endpoint::new)
+                .collect(),
+        };
+        let validator = match &mode {
+            AuthBackend::Keystone(keystone) => Some(keystone.clone()),
+            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        };
+        let glance_urls = glance_urls(settings, embedded.as_ref());
+        let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
+        for url in keystone_url.into_iter().chain(&glance_urls) {
+            metrics.upstream.register_endpoint(url);
+        }
+        show(&mut metrics, &mode, log);
+        let upstream_spawner = spawner.clone();
+        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
+        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
+        let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
+        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(nova.service.images.cache());
+        metrics.register(|registry| cache.metrics().register(registry));
+        metrics.on_scrape(move || cache.update_gauges());
+        let access_log =
+            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let front = AppState::new(
+            settings.server.clone(),
+            metrics.requests.clone(),
+            access_log,
+        )
+        .with_api(nova);
+        show_requests(&mut metrics, front.concurrency_limit());
+        let server = Server::bind(front)?;
+        if let Some(violation) = settings.check_listener(server.address()) {
+            return Err(StartError::Settings(violation));
+        }
+        show_connections(&mut metrics, &server, settings.server.max_connections);
+        let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
+        let start = |address| Admin::start(address, metrics, ready);
+        let admin = settings.admin.listen.map(start).transpose()?;
+        let admin_address = admin.as_ref().map(Admin::address);
+        log_summary(settings, server.address(), admin_address);
+        let is_open = settings.auth.mode == Some(AuthMode::None);
+        let quickstart = embedded.as_ref().filter(|_| is_open).map(|glance| {
+            let prefix = &settings.server.path_prefix;
+            quickstart::text(server.address(), prefix, glance.sample_image())
+        });
+        Ok(Self {
+            server,
+            upstream,
+            embedded,
+            admin,
+            readiness,
+            quickstart,
+        })
+    }
+
+    /// The address that is listened on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The address of the admin listener, unless it is off.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// The first requests to try, for a gateway that needs no cloud and no token.
+    #[must_use]
+    pub fn quickstart(&self) -> Option<&str> {
+        self.quickstart.as_deref()
+    }
+
+    /// Serves until `stop` is ready and the requests in flight are answered. `ready` is called
+    /// when connections are accepted.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        ready: impl FnOnce(SocketAddr),
+    ) -> std::io::Result<()> {
+        let readiness = self.readiness;
+        let stop = async {
+            stop.await;
+            readiness.stop();
+        };
+        let served = self.server.run(stop, ready).await;
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
+        if let Some(glance) = self.embedded {
+            glance.stop(false).await;
+        }
+        drop(self.upstream);
+        served
+    }
+}
+
+/// Logs which cloud is served, and where, in one line.
+fn log_summary(settings: &Settings, clients: SocketAddr, admin: Option<SocketAddr>) {
+    let keystone = match (settings.auth.mode, &settings.keystone.auth_url) {
+        (Some(AuthMode::Keystone), Some(url)) => url.as_str(),
+        (Some(AuthMode::Passthrough), _) => "none (Glance judges tokens)",
+        (Some(AuthMode::Keystone | AuthMode::None) | None, _) => "none (no tokens needed)",
+    };
+    let endpoints: Vec<_> = settings.glance.endpoints.iter().map(Url::as_str).collect();
+    let glance = match settings.glance.mode {
+        Some(GlanceMode::Embedded) => "embedded".to_owned(),
+        Some(GlanceMode::External) | None if endpoints.is_empty() => "catalog".to_owned(),
+        Some(GlanceMode::External) | None => endpoints.join(","),
+    };
+    let cache = if settings.cache.enabled {
+        humantime::format_duration(settings.cache.ttl).to_string()
+    } else {
+        "off".to_owned()
+    };
+    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(keystone, glance, cache, %clients, admin, "serving");
+}
+
+/// One thread parses while another renders; more would only take cores from the workers.
+fn upstream_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 8)
+}
+
+fn mode(
+    settings: &Settings,
+    client: &upstream::InstrumentedClient,
+) -> Result<AuthBackend, BuildError> {
+    Ok(match settings.auth.mode {
+        Some(AuthMode::Keystone) => {
+            let embedded = settings.glance.mode == Some(GlanceMode::Embedded);
+            let catalogs = if embedded || !settings.glance.endpoints.is_empty() {
+                Catalogs::NotWanted
+            } else {
+                Catalogs::Wanted
+            };
+            let (keystone, auth) = (&settings.keystone, &settings.auth);
+            AuthBackend::Keystone(TokenValidator::new(
+                keystone,
+                auth,
+                client.clone(),
+                catalogs,
+            )?)
+        }
+        Some(AuthMode::Passthrough) => AuthBackend::Passthrough(DigestKey::random()?),
+        Some(AuthMode::None) | None => AuthBackend::None,
+    })
+}
+
+fn rules(glance: &config::Glance) -> UpstreamPolicy {
+    UpstreamPolicy {
+        outlier_detection: OutlierDetection {
+            consecutive_failures: glance.eject_after,
+            base_ejection_time: glance.eject_for,
+            max_ejection_time: glance.eject_at_most,
+        },
+        retries: glance.retries,
+        max_in_flight: glance.max_in_flight,
+        max_queue: glance.max_queue,
+    }
+}
+
+/// Where Glance is, unless tokens' catalogs say.
+fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Url> {
+    match embedded {
+        Some(glance) => vec![glance.endpoint().clone()],
+        None => settings.glance.endpoints.clone(),
+    }
+}
+
+/// Adds to the metrics what is counted elsewhere.
+fn show(metrics: &mut Metrics, mode: &AuthBackend, log: &LogWriter) {
+    let help = "Log lines that nobody took in time, or that could not be written";
+    let dropped = log.dropped();
+    metrics.register_callback("log_lines_lost", help, move || {
+        MetricValue::Count(dropped.get())
+    });
+    if let AuthBackend::Keystone(keystone) = mode {
+        metrics.tokens(keystone.metrics());
+        let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
+        metrics.register_callback("token_entries", help, move || gauge(keystone.entries()));
+    }
+}
+
+/// Adds how many requests there are at the moment.
+fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
+    let (gate, help) = (Arc::clone(gate), "Requests being answered now");
+    let inside = move || gauge(gate.in_flight() as u64);
+    metrics.register_callback("requests_in_flight", help, inside);
+}
+
+/// Adds the clients' connections.
+fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
+    type Read = fn(&ConnectionTracker) -> MetricValue;
+    let numbers: [(&'static str, &'static str, Read); 4] = [
+        ("connections_open", "Connections of clients", |now| {
+            gauge(now.open() as u64)
+        }),
+        (
+            "connections_accepted",
+            "Connections of clients so far",
+            |now| MetricValue::Count(now.accepted()),
+        ),
+        (
+            "connections_timed_out",
+            "Connections closed because the client sent or took too little in its time",
+            |now| MetricValue::Count(now.timed_out()),
+        ),
+        (
+            "late_requests",
+            "Requests lost because their idle connection was being closed",
+            |now| MetricValue::Count(now.late_requests()),
+        ),
+    ];
+    for (name, help, read) in numbers {
+        let tracker = Arc::clone(server.connections());
+        metrics.register_callback(name, help, move || read(&tracker));
+    }
+    let help = "Most connections of clients at a time (server.max_connections)";
+    metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
+}
+
+/// A number that goes up and down, as far as it can be shown.
+fn gauge(now: u64) -> MetricValue {
+    MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
+}
+
+fn nova_api(
+    settings: &Settings,
+    mode: AuthBackend,
+    client: upstream::InstrumentedClient,
+    spawner: Spawner,
+    endpoints: Vec<Endpoint>,
+) -> NovaApi {
+    let call = CallLimits {
+        timeout: settings.glance.timeout,
+        max_answer: settings.glance.max_answer,
+        page_size: settings.glance.page_size,
+        max_images: settings.glance.max_images,
+    };
+    let cache = Arc::new(ResponseCache::new(&settings.cache));
+    NovaApi {
+        auth: Authenticator::new(
+            mode,
+            settings.cache.isolation,
+            endpoints.first().cloned(),
+            settings.keystone.authenticate_uri(),
+            spawner.clone(),
+        ),
+        service: Arc::new(NovaService {
+            reads: ReadThrough::new(Arc::clone(&cache)),
+            images: ImageService::new(
+                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                cache,
+                Arc::new(SingleProcess),
+                settings.cache.transitional_window,
+            ),
+            settings: settings.nova.clone(),
+        }),
+        cached: settings.cache.enabled,
+        server: settings.server.clone(),
+        spawner,
+    }
+}
