@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 fn count(metrics: &Metrics) {
-    metrics.cache.hits.inc();
     metrics.requests.count(black_box(RequestSample {
         route: RouteLabel::Image,
         method: MethodLabel::of("GET"),
