@@ -35,8 +35,8 @@ soak: ## the tests that count, at their full numbers: chaos, stale reads, the wa
 	STALE_READS=1000000 cargo test --release --test api stale:: -- --nocapture
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
-	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
-	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1; \
+	WALL_REQUESTS=100000 SILENT_CLOSE_WRITES=1000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
+	cargo test --features openstack-tests --test openstack -- wall:: closes_each_connection --nocapture --test-threads=1; \
 	RESTART_REQUESTS=200000 CROWD=5000 \
 	cargo test --test api -- restart:: crowd:: --nocapture --test-threads=1
 

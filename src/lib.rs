@@ -1,20 +1,19 @@
-//! A gateway that gives legacy compute clients back the image API that Nova took away.
+//! A gateway that serves Nova's deprecated image API from Glance v2.
 //!
 //! A request comes in through [`server`], passes [`http`] (ids, token, route, microversion, body),
 //! is answered by [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
-//! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`app`]
+//! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`application`]
 //! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] starts a Glance of its own.
 //!
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! app, cli ▸ admin, banner, embedded ▸ server ▸ http ▸ apis ▸ images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! application, cli ▸ admin, quickstart, embedded ▸ server ▸ http ▸ apis ▸ images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
 pub mod apis;
-pub mod app;
-pub mod banner;
+pub mod application;
 pub mod cache;
 pub mod cli;
 pub mod config;
@@ -23,6 +22,7 @@ pub mod glance;
 pub mod http;
 pub mod images;
 pub mod keystone;
+pub mod quickstart;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
@@ -38,8 +38,8 @@ mod direction {
     /// Top to bottom; modules of one row do not know each other.
     const ROWS: &[&[&str]] = &[
         &["main"],
-        &["app", "cli"],
-        &["admin", "banner", "embedded"],
+        &["application", "cli"],
+        &["admin", "quickstart", "embedded"],
         &["server"],
         &["http"],
         &["apis"],

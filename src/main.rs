@@ -1,61 +1,94 @@
 //! Arguments, settings, log, application: nothing else happens here.
 
-use anyhow::Context;
 use clap::Parser;
-use nova_image_proxy::app::App;
+use nova_image_proxy::application::{self, Application};
 use nova_image_proxy::cli::{Cli, Command};
-use nova_image_proxy::config::{self, Settings};
+use nova_image_proxy::config::{self, LoadError, Settings};
 use nova_image_proxy::telemetry::logging;
-use std::path::Path;
+use std::error::Error;
 use std::process::ExitCode;
+use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match &cli.command {
-        None => serve(cli.settings.config.as_deref()),
-        Some(Command::Serve(settings)) => serve(settings.config.as_deref()),
-        Some(Command::Check(settings)) => check(settings.config.as_deref()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say_error(&format!("nova-image-proxy: {error:#}"));
-            ExitCode::FAILURE
+/// Why the program ends with an error.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Settings(#[from] LoadError),
+    #[error("cannot print the settings: {0}")]
+    Print(#[from] serde_json::Error),
+    #[error(transparent)]
+    Log(#[from] logging::StartError),
+    #[error(transparent)]
+    Start(#[from] application::StartError),
+    #[error("cannot handle signals: {0}")]
+    Signals(std::io::Error),
+    #[error("failed while running: {0}")]
+    Run(std::io::Error),
+}
+
+impl Failure {
+    /// As `--help` lists them; 78 is `EX_CONFIG` of `sysexits.h`, which a unit can name so that
+    /// systemd does not start the process again.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) => 78,
+            Self::Start(error) if error.is_settings() => 78,
+            Self::Print(_) | Self::Log(_) | Self::Start(_) | Self::Signals(_) | Self::Run(_) => 1,
         }
     }
 }
 
-fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(config::load(file, environment)?)
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let files = cli.settings_files(std::env::var_os(config::FILE_VARIABLE));
+    let outcome = settings(&files).and_then(|(settings, warnings)| match &cli.command {
+        None | Some(Command::Serve(_)) => serve(&settings, &warnings),
+        Some(Command::Check(_)) => check(&settings, &warnings),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say_error(&with_causes(&failure));
+            ExitCode::from(failure.exit_code())
+        }
+    }
 }
 
-fn check(file: Option<&Path>) -> anyhow::Result<()> {
-    let settings = settings(file)?;
-    say(&serde_json::to_string_pretty(&settings)?);
+/// The settings, and a warning for each variable that has no effect.
+fn settings(files: &[std::path::PathBuf]) -> Result<(Settings, Vec<String>), Failure> {
+    let environment = config::from_process(std::env::vars_os())?;
+    let warnings = config::ignored_variables(&environment);
+    Ok((config::load(files, environment)?, warnings))
+}
+
+fn check(settings: &Settings, warnings: &[String]) -> Result<(), Failure> {
+    for warning in warnings {
+        say_error(warning);
+    }
+    say(&serde_json::to_string_pretty(settings)?);
     Ok(())
 }
 
-fn serve(file: Option<&Path>) -> anyhow::Result<()> {
-    let settings = settings(file)?;
-    let (log, _flush) = logging::start(&settings.log).context("cannot start the log")?;
+fn serve(settings: &Settings, warnings: &[String]) -> Result<(), Failure> {
+    let (log, _flush) = logging::start(&settings.log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     actix_web::rt::System::new().block_on(async {
-        let app = App::build(&settings, &log)?;
-        let stop = stop_signal()?;
-        let banner = app.banner().map(|banner| format!("\n{banner}"));
-        app.run(stop, |address| {
-            let banner = banner.unwrap_or_default();
-            say(&format!("listening on http://{address}{banner}"));
-        })
-        .await?;
-        Ok(())
+        let application = Application::build(settings, &log)?;
+        let stop = stop_signal().map_err(Failure::Signals)?;
+        let quickstart = application.quickstart().map(|text| format!("\n{text}"));
+        let ready = |address| {
+            let quickstart = quickstart.unwrap_or_default();
+            say(&format!("listening on http://{address}{quickstart}"));
+        };
+        application.run(stop, ready).await.map_err(Failure::Run)
     })
 }
 
 /// Ready at the first SIGTERM or SIGINT; a second one ends the process at once. SIGHUP, which would
-/// end it too, is taken and does nothing.
+/// end it too, is only logged.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -83,12 +116,26 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-/// The ready line and `check` belong on standard output. Whoever started the process may have closed
-/// it, which must not end it.
+/// An error's message and those of its causes that it does not contain already.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The ready line and `check` belong on standard output. It may be closed, which must not end the
+/// process.
 fn say(text: &str) {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
-    // Whoever waits for the ready line must not wait for a buffer to fill.
+    // A reader of the ready line must not wait for a buffer to fill.
     let _closed = writeln!(output, "{text}").and_then(|()| output.flush());
 }
 
@@ -97,5 +144,30 @@ fn say(text: &str) {
     reason = "errors at start go where the log would go"
 )]
 fn say_error(text: &str) {
-    eprintln!("{text}");
+    eprintln!("nova-image-proxy: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[derive(Debug, Error)]
+    #[error("{text}")]
+    struct Chained {
+        text: &'static str,
+        #[source]
+        cause: io::Error,
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let chained = |text| Chained {
+            text,
+            cause: io::Error::other("the cause"),
+        };
+        assert_eq!(with_causes(&chained("it fails")), "it fails: the cause");
+        let contained = chained("it fails: the cause");
+        assert_eq!(with_causes(&contained), "it fails: the cause");
+    }
 }

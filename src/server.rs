@@ -1,15 +1,21 @@
 //! The listener: workers, limits of a connection, and a stop that answers what has begun.
 
+pub mod connection;
+pub mod request_framing;
+mod request_gate;
+mod response_tracking;
 pub mod socket;
 mod stream;
 
-use crate::http::connection::{Connection, ConnectionTracker};
+use crate::http::forwarded::LocalAddress;
 use crate::http::{AppState, serve};
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::{AppConfig, Server as Actix};
 use actix_web::web::{Data, to};
+use connection::{Connection, ConnectionTracker};
+use response_tracking::track;
 use socket::ListenerSource;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -119,7 +125,7 @@ impl Server {
         let in_time = timeout_at(limit, handle.stop(true)).await.is_ok();
         tracing::info!(
             unfinished = connections.open(),
-            late_requests = connections.late(),
+            late_requests = connections.late_requests(),
             "stopped"
         );
         if in_time {
@@ -142,24 +148,29 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let (times, head_timeout) = (StreamTimeouts::from(&settings), settings.head_timeout);
+        let (timeouts, head_timeout) = (StreamTimeouts::from(&settings), settings.head_timeout);
         let factory = move || {
             let app = App::new()
                 .app_data(front.clone())
+                .wrap_fn(track)
                 .default_service(to(serve));
             let connections = Arc::clone(&connections);
             let accept = fn_service(move |io: TcpStream| {
                 let (peer, local) = (io.peer_addr().ok(), io.local_addr().ok());
                 let connection = Connection::new(&connections, local);
-                let stream = TimedStream::new(io, connection, times);
+                let stream = TimedStream::new(io, connection, timeouts);
                 async move { Ok((stream, peer)) }
             });
             let http = HttpService::build()
                 // The stream knows better when a connection is idle.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(head_timeout)
-                .on_connect_ext(|stream: &TimedStream, data| {
-                    data.insert(stream.connection().clone());
+                .on_connect_ext(|stream: &TimedStream<TcpStream>, data| {
+                    let connection = stream.connection().clone();
+                    if let Some(address) = connection.local() {
+                        data.insert(LocalAddress(address));
+                    }
+                    data.insert(connection);
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
             accept.and_then(http)

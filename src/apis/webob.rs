@@ -5,6 +5,7 @@
 
 use http::StatusCode;
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// How an error page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +193,10 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             c if c.is_ascii() => out.push(c),
-            c => out.push_str(&format!("&#{};", u32::from(c))),
+            c => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "&#{};", u32::from(c));
+            }
         }
     }
     out

@@ -1,50 +1,37 @@
-//! `auth.*`: who may use the gateway, and how long an answer of Keystone counts.
-
-use std::time::Duration;
-
-use serde::{Deserialize, Deserializer, Serialize};
+//! `[auth]`: how requests are authenticated, and how long a validated token is remembered.
 
 use super::Violation;
+use super::types::range::{HOUR, check};
+use super::types::{duration, enum_value};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use strum::{EnumString, VariantNames};
 
-/// Beyond this a revoked token would stay good for longer than anyone expects.
-const LONGEST_TOKEN_CACHE_TIME: Duration = Duration::from_secs(3600);
-/// Every entry costs a few hundred bytes at least.
-const MOST_TOKEN_CACHE_ENTRIES: u64 = 1_000_000;
-
-/// How a request proves who sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How a request is authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, Serialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum AuthMode {
-    /// Every token is validated with Keystone.
+    /// Keystone validates every token.
     Keystone,
-    /// Glance alone judges the token; the gateway hands it on unread.
+    /// Glance alone judges the token; the gateway passes it on unread.
     Passthrough,
-    /// No token is asked for.
+    /// No token is needed.
     None,
 }
 
-impl<'de> Deserialize<'de> for AuthMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let words = [
-            ("keystone", Self::Keystone),
-            ("passthrough", Self::Passthrough),
-            ("none", Self::None),
-        ];
-        super::enum_value::enum_value(deserializer, &words)
-    }
-}
-
-/// The `auth` section.
+/// Settings of authentication.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// How requests are authenticated; when absent, the rest of the configuration decides.
+    /// How requests are authenticated; see [`super::Settings`] for the default.
+    #[serde(deserialize_with = "enum_value::deserialize_some")]
     pub mode: Option<AuthMode>,
-    /// Confirms that `mode = "none"` is meant on an address that others can reach.
+    /// Lets `mode = "none"` listen on an address that other machines can reach.
     pub allow_anonymous: bool,
-    /// How long Keystone's answer for a token is believed, which is also how long a revoked token
-    /// can stay good. Zero asks Keystone every time.
-    #[serde(with = "humantime_serde")]
+    /// How long a validated token is remembered, and how long a revoked one can stay good. Zero
+    /// validates every time.
+    #[serde(with = "duration")]
     pub token_cache_time: Duration,
     /// How many validated tokens are remembered.
     pub token_cache_entries: u64,
@@ -65,64 +52,20 @@ impl Auth {
     /// Everything in this section that is not allowed.
     #[must_use]
     pub fn validate(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        if self.token_cache_time > LONGEST_TOKEN_CACHE_TIME {
-            violations.push(Violation::new(
+        let checks = [
+            // A revoked token must not stay good for longer.
+            check(
                 "auth.token_cache_time",
-                "must be at most 1h",
-            ));
-        }
-        if !(1..=MOST_TOKEN_CACHE_ENTRIES).contains(&self.token_cache_entries) {
-            violations.push(Violation::new(
+                self.token_cache_time,
+                Duration::ZERO..=HOUR,
+            ),
+            // Each takes a few hundred bytes at least.
+            check(
                 "auth.token_cache_entries",
-                format!("must be between 1 and {MOST_TOKEN_CACHE_ENTRIES}"),
-            ));
-        }
-        violations
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(auth: &Auth) -> Vec<&'static str> {
-        auth.validate()
-            .into_iter()
-            .map(|violation| violation.key)
-            .collect()
-    }
-
-    #[test]
-    fn the_defaults_are_allowed() {
-        assert!(Auth::default().validate().is_empty());
-    }
-
-    #[test]
-    fn every_value_out_of_bounds_is_named() {
-        let auth = Auth {
-            token_cache_time: Duration::from_secs(3601),
-            token_cache_entries: 0,
-            ..Auth::default()
-        };
-        assert_eq!(
-            keys(&auth),
-            ["auth.token_cache_time", "auth.token_cache_entries"]
-        );
-    }
-
-    #[test]
-    fn a_misspelt_key_is_refused() {
-        let refused = serde_json::from_str::<Auth>(r#"{"tokenttl": "1s"}"#);
-        assert!(refused.unwrap_err().to_string().contains("tokenttl"));
-    }
-
-    #[test]
-    fn modes_and_durations_are_read_as_operators_write_them() {
-        let auth: Auth =
-            serde_json::from_str(r#"{"mode": "passthrough", "token_cache_time": "2m 5s"}"#)
-                .unwrap();
-        assert_eq!(auth.mode, Some(AuthMode::Passthrough));
-        assert_eq!(auth.token_cache_time, Duration::from_secs(125));
+                self.token_cache_entries,
+                1..=1_000_000,
+            ),
+        ];
+        checks.into_iter().flatten().collect()
     }
 }

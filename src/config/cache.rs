@@ -1,48 +1,45 @@
-//! `[cache]`: answers that are given again.
+//! `[cache]`: the response cache.
 
 use super::Violation;
-use serde::{Deserialize, Deserializer, Serialize};
+use super::types::range::{DAY, HOUR, check, check_size};
+use super::types::{duration, enum_value, size};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{EnumString, VariantNames};
 
-/// Who shares cached answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// Which callers share cached responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, Serialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum CacheIsolation {
-    /// Everybody who has the same roles in the same project.
+    /// All callers with the same roles in the same project.
     #[default]
     Project,
-    /// Only the same user, for clouds whose Glance policies look at users.
+    /// The same user only, for clouds whose Glance policies look at users.
     User,
 }
 
-impl<'de> Deserialize<'de> for CacheIsolation {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::enum_value::enum_value(
-            deserializer,
-            &[("project", Self::Project), ("user", Self::User)],
-        )
-    }
-}
-
-/// Settings of the answer cache.
+/// Settings of the response cache.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
-    /// Whether answers are kept.
+    /// Whether responses are cached.
     pub enabled: bool,
-    /// Memory for answers and their keys, in bytes.
+    /// Memory for responses and their keys, in bytes.
+    #[serde(deserialize_with = "size::deserialize")]
     pub max_bytes: u64,
     /// How long a change made outside this process may stay unseen.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub ttl: Duration,
-    /// `project` or `user`.
+    /// Which callers share cached responses.
+    #[serde(deserialize_with = "enum_value::deserialize")]
     pub isolation: CacheIsolation,
-    /// How long beyond `ttl` an answer is still given while Glance fails; zero for never.
-    #[serde(with = "humantime_serde")]
+    /// How long beyond `ttl` a response is served while Glance fails; zero for never.
+    #[serde(with = "duration")]
     pub stale_if_error: Duration,
-    /// An image that is still coming into being and was updated within this time makes its answers
-    /// live one second at most.
-    #[serde(with = "humantime_serde")]
+    /// Responses with an image in a transitional status that was updated within this time live one
+    /// second at most.
+    #[serde(with = "duration")]
     pub transitional_window: Duration,
 }
 
@@ -54,40 +51,27 @@ impl Default for Cache {
             ttl: Duration::from_secs(2),
             isolation: CacheIsolation::Project,
             stale_if_error: Duration::ZERO,
-            transitional_window: Duration::from_secs(3600),
+            transitional_window: HOUR,
         }
     }
 }
 
-/// Longest life of an answer, fresh or stale.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Below this no list of any size could be kept.
-const LEAST_BYTES: u64 = 1 << 20;
-
 impl Cache {
-    /// What is wrong with this section.
+    /// Everything in this section that is not allowed.
     #[must_use]
     pub fn validate(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        if self.ttl > Duration::from_secs(3600) {
-            violations.push(Violation::new("cache.ttl", "must be at most 1h"));
-        }
-        if self.stale_if_error > LONGEST {
-            violations.push(Violation::new(
-                "cache.stale_if_error",
-                "must be at most 1day",
-            ));
-        }
-        if self.transitional_window > LONGEST {
-            let key = "cache.transitional_window";
-            violations.push(Violation::new(key, "must be at most 1day"));
-        }
-        if self.max_bytes < LEAST_BYTES {
-            violations.push(Violation::new(
-                "cache.max_bytes",
-                "must be at least 1048576",
-            ));
-        }
-        violations
+        let zero = Duration::ZERO;
+        let checks = [
+            // Less could hold no list of any size.
+            check_size("cache.max_bytes", self.max_bytes, 1 << 20..=1 << 40),
+            check("cache.ttl", self.ttl, zero..=HOUR),
+            check("cache.stale_if_error", self.stale_if_error, zero..=DAY),
+            check(
+                "cache.transitional_window",
+                self.transitional_window,
+                zero..=DAY,
+            ),
+        ];
+        checks.into_iter().flatten().collect()
     }
 }

@@ -1,27 +1,22 @@
 //! `[glance]`: the image service behind the gateway.
 
 use super::Violation;
-use serde::{Deserialize, Deserializer, Serialize};
+use super::types::range::{DAY, MILLISECOND, check, check_size};
+use super::types::{duration, enum_value, size, string_list};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{EnumString, VariantNames};
 use url::Url;
 
-/// Which Glance answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Which Glance is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, Serialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum GlanceMode {
-    /// An existing Glance, at `glance.endpoints` or where the caller's catalog says.
+    /// A Glance of its own, at `glance.endpoints` or at the image endpoint of the token's catalog.
     External,
-    /// The small Glance inside this process.
+    /// The embedded one, inside this process.
     Embedded,
-}
-
-impl<'de> Deserialize<'de> for GlanceMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::enum_value::enum_value(
-            deserializer,
-            &[("external", Self::External), ("embedded", Self::Embedded)],
-        )
-    }
 }
 
 /// Settings of the calls to Glance.
@@ -29,36 +24,38 @@ impl<'de> Deserialize<'de> for GlanceMode {
 #[serde(default, deny_unknown_fields)]
 pub struct Glance {
     /// `external` or `embedded`; see [`super::Settings`] for the default.
+    #[serde(deserialize_with = "enum_value::deserialize_some")]
     pub mode: Option<GlanceMode>,
-    /// Base URLs of one Glance, with or without `/v2`: requests are spread over them. The first
-    /// one stands for all of them in links.
-    #[serde(deserialize_with = "super::string_list::deserialize")]
+    /// Base URLs of one Glance, with or without `/v2`: calls are spread over them. Links name the
+    /// first.
+    #[serde(deserialize_with = "string_list::deserialize")]
     pub endpoints: Vec<Url>,
-    /// Images asked for in one page; Glance itself gives at most 1000.
+    /// Images in one page; Glance returns 1000 at most.
     pub page_size: u64,
-    /// The longest list that is answered; a longer one gets a fault, not a cut list.
+    /// Most images in a list; a longer list is a fault.
     pub max_images: u64,
-    /// Longest time for one call, its whole answer included.
-    #[serde(with = "humantime_serde")]
+    /// Longest time for one call, including the whole response.
+    #[serde(with = "duration")]
     pub timeout: Duration,
     /// Longest wait for a connection.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// Largest answer taken from Glance for one call, in bytes.
+    /// Largest response to one call, in bytes.
+    #[serde(deserialize_with = "size::deserialize")]
     pub max_answer: usize,
-    /// Calls under way at once; more wait for their turn.
+    /// Most calls at a time; further ones are queued.
     pub max_in_flight: usize,
-    /// Calls that wait for their turn; more fail at once.
+    /// Most calls in the queue; further ones fail at once.
     pub max_queue: usize,
-    /// How often one call that may be repeated is sent again at most; 0 for never.
+    /// Most retries of one idempotent call; 0 for none.
     pub retries: u32,
-    /// Failures in a row after which an endpoint is left out, where there are others.
+    /// Consecutive failures that eject an endpoint, where there are others.
     pub eject_after: u32,
-    /// How long it is left out at first; each failed trial doubles that.
-    #[serde(with = "humantime_serde")]
+    /// The first ejection time; each failed probe doubles it.
+    #[serde(with = "duration")]
     pub eject_for: Duration,
-    /// The longest time it is left out before the next trial.
-    #[serde(with = "humantime_serde")]
+    /// The longest ejection time.
+    #[serde(with = "duration")]
     pub eject_at_most: Duration,
 }
 
@@ -83,56 +80,36 @@ impl Default for Glance {
 }
 
 impl Glance {
-    /// What is wrong with this section.
+    /// Everything in this section that is not allowed.
     #[must_use]
     pub fn validate(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        if !self.endpoints.iter().all(super::is_plain_http) {
-            violations.push(Violation::new("glance.endpoints", super::PLAIN_URL));
-        }
-        if !(1..=1000).contains(&self.page_size) {
-            violations.push(Violation::new("glance.page_size", "must be from 1 to 1000"));
-        }
-        if self.max_images == 0 {
-            violations.push(Violation::new("glance.max_images", "must be at least 1"));
-        }
-        if self.max_answer < 4096 {
-            violations.push(Violation::new(
-                "glance.max_answer",
-                "must be at least 4096 bytes",
-            ));
-        }
-        for (key, value) in [
-            ("glance.timeout", self.timeout),
-            ("glance.connect_timeout", self.connect_timeout),
-            ("glance.eject_for", self.eject_for),
-        ] {
-            if value.is_zero() {
-                violations.push(Violation::new(key, "must be longer than zero"));
-            }
-        }
-        violations.extend(self.merge_checks());
-        violations
-    }
-
-    fn merge_checks(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        for (key, value, range) in [
-            ("glance.max_in_flight", self.max_in_flight, 1..=10_000),
-            ("glance.max_queue", self.max_queue, 0..=1_000_000),
-            ("glance.retries", self.retries as usize, 0..=10),
-            ("glance.eject_after", self.eject_after as usize, 1..=1000),
-        ] {
-            if !range.contains(&value) {
-                let message = format!("must be from {} to {}", range.start(), range.end());
-                violations.push(Violation::new(key, message));
-            }
-        }
-        if self.eject_at_most < self.eject_for {
-            violations.push(Violation::new(
+        let checks = [
+            check("glance.page_size", self.page_size, 1..=1000),
+            check("glance.max_images", self.max_images, 1..=10_000_000),
+            check("glance.timeout", self.timeout, MILLISECOND..=DAY),
+            check(
+                "glance.connect_timeout",
+                self.connect_timeout,
+                MILLISECOND..=DAY,
+            ),
+            check_size("glance.max_answer", self.max_answer, 4 << 10..=1 << 30),
+            check("glance.max_in_flight", self.max_in_flight, 1..=10_000),
+            check("glance.max_queue", self.max_queue, 0..=1_000_000),
+            check("glance.retries", self.retries, 0..=10),
+            check("glance.eject_after", self.eject_after, 1..=1000),
+            check("glance.eject_for", self.eject_for, MILLISECOND..=DAY),
+            check(
                 "glance.eject_at_most",
-                "must not be shorter than glance.eject_for",
-            ));
+                self.eject_at_most,
+                MILLISECOND..=DAY,
+            ),
+        ];
+        let mut violations: Vec<Violation> = checks.into_iter().flatten().collect();
+        let mut urls = self.endpoints.iter();
+        violations.extend(urls.find_map(|url| super::check_url("glance.endpoints", Some(url))));
+        if self.eject_at_most < self.eject_for {
+            let message = "must not be shorter than glance.eject_for";
+            violations.push(Violation::new("glance.eject_at_most", message));
         }
         violations
     }

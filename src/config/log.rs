@@ -1,11 +1,15 @@
-//! `[log]`: what is written to standard error.
+//! `[log]`: the log on standard error.
 
 use super::Violation;
-use serde::{Deserialize, Deserializer, Serialize};
+use super::types::enum_value;
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, VariantNames};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, Serialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -13,21 +17,16 @@ pub enum LogFormat {
     Json,
 }
 
-impl<'de> Deserialize<'de> for LogFormat {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::enum_value::enum_value(deserializer, &[("text", Self::Text), ("json", Self::Json)])
-    }
-}
-
 /// Settings of the log.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// `text` or `json`.
+    #[serde(deserialize_with = "enum_value::deserialize")]
     pub format: LogFormat,
     /// Whether each request gets a line when it is answered.
     pub access: bool,
-    /// What is logged: a level, or targets with levels, as `tracing_subscriber` reads them.
+    /// A level, or a list of targets with levels; see [`Log::targets`].
     pub level: String,
 }
 
@@ -42,16 +41,107 @@ impl Default for Log {
 }
 
 impl Log {
-    /// What is wrong with this section.
+    /// The filter that `level` describes: parts separated by commas, each a level for all targets
+    /// or `target=level`. Without the former, targets that are not named log at `info`. `quiet` are
+    /// levels of targets that `level` does not name.
+    #[must_use]
+    pub fn targets(&self, quiet: &[(&str, LevelFilter)]) -> Option<Targets> {
+        let quiet = quiet.iter().copied();
+        let mut targets = Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_targets(quiet);
+        for part in self.level.split(',').map(str::trim) {
+            targets = match part.split_once('=') {
+                Some((target, level)) if is_target(target) => {
+                    targets.with_target(target, level_filter(level)?)
+                }
+                Some(_) => return None,
+                None => targets.with_default(level_filter(part)?),
+            };
+        }
+        Some(targets)
+    }
+
+    /// Everything in this section that is not allowed.
     #[must_use]
     pub fn validate(&self) -> Vec<Violation> {
-        match self.level.parse::<tracing_subscriber::EnvFilter>() {
-            Ok(_) => Vec::new(),
-            Err(_) => vec![Violation::new(
+        match self.targets(&[]) {
+            Some(_) => Vec::new(),
+            None => vec![Violation::new(
                 "log.level",
-                "must be error, warn, info, debug, trace or off, or a list such as \
-                 `info,hyper=debug`",
+                "must be error, warn, info, debug, trace or off, or a list with targets, such as \
+                 info,hyper=debug",
             )],
         }
+    }
+}
+
+/// A path of Rust modules, which is what targets are.
+fn is_target(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-.".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+/// The levels by name; `tracing` would take numbers and an empty text too.
+fn level_filter(text: &str) -> Option<LevelFilter> {
+    let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    text.parse().ok().filter(|_| is_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use tracing::Level;
+
+    fn targets(level: &str) -> Option<Targets> {
+        let level = level.to_owned();
+        let log = Log {
+            level,
+            ..Log::default()
+        };
+        log.targets(&[("library", LevelFilter::OFF)])
+    }
+
+    #[rstest]
+    #[case("warn", "any", Level::WARN, Level::INFO)]
+    #[case("warn, hyper=debug", "hyper::client", Level::DEBUG, Level::TRACE)]
+    #[case("warn,hyper=debug", "any", Level::WARN, Level::INFO)]
+    #[case("hyper=debug", "any", Level::INFO, Level::DEBUG)]
+    #[case("trace,library=error", "library", Level::ERROR, Level::WARN)]
+    fn the_most_exact_part_decides(
+        #[case] level: &str,
+        #[case] target: &str,
+        #[case] logged: Level,
+        #[case] not_logged: Level,
+    ) {
+        let targets = targets(level).unwrap();
+        assert!(targets.would_enable(target, &logged));
+        assert!(!targets.would_enable(target, &not_logged));
+    }
+
+    #[test]
+    fn a_quiet_target_needs_its_name() {
+        assert!(
+            !targets("trace")
+                .unwrap()
+                .would_enable("library", &Level::ERROR)
+        );
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("loud")]
+    #[case("info,")]
+    #[case("3")]
+    #[case("hyper")]
+    #[case("hyper=")]
+    #[case("=info")]
+    #[case("hyper=loud")]
+    #[case("hyper=info=debug")]
+    #[case("hyper[{field}]=info")]
+    #[case("[span]=info")]
+    fn what_is_no_level_is_refused(#[case] level: &str) {
+        assert!(targets(level).is_none());
     }
 }

@@ -1,19 +1,28 @@
-//! `[nova]`: the API that is served.
+//! `[nova]`: the compute API's image routes, with Nova's names and defaults where Nova has them.
 
 use super::Violation;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use super::types::range::check;
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 use url::Url;
 
-/// Settings of the compute API, with Nova's names and defaults where Nova has them.
+/// The largest integer of Nova's own settings.
+const MAX_INTEGER: u64 = i32::MAX as u64;
+
+/// Settings of the compute API.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nova {
     /// The highest microversion advertised and accepted, written `2.N`; this is the N.
-    #[serde(deserialize_with = "minor", serialize_with = "as_version")]
+    #[serde(
+        deserialize_with = "deserialize_minor",
+        serialize_with = "serialize_minor"
+    )]
     pub max_microversion: u64,
-    /// Most images a list with a `next` link holds (Nova's `[api] max_limit`).
+    /// Most images in a list with a `next` link (Nova's `[api] max_limit`).
     pub max_limit: u64,
-    /// Most metadata items an image may have; -1 for no limit (Nova's `[quota] metadata_items`).
+    /// Most metadata items of an image; -1 for no limit (Nova's `[quota] metadata_items`).
     pub metadata_items: i64,
     /// Scheme, host and path that replace the request's own in links (Nova's
     /// `[api] compute_link_prefix`).
@@ -35,43 +44,48 @@ impl Default for Nova {
 }
 
 impl Nova {
-    /// What is wrong with this section.
+    /// Everything in this section that is not allowed.
     #[must_use]
     pub fn validate(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        if self.max_limit == 0 {
-            violations.push(Violation::new("nova.max_limit", "must be at least 1"));
-        }
-        if self.metadata_items < -1 {
-            violations.push(Violation::new(
+        let link_prefix = |key, url: &Option<Url>| super::check_url(key, url.as_ref());
+        let checks = [
+            check("nova.max_limit", self.max_limit, 1..=MAX_INTEGER),
+            check(
                 "nova.metadata_items",
-                "must be -1 (no limit) or more",
-            ));
-        }
-        for (key, prefix) in [
-            ("nova.compute_link_prefix", &self.compute_link_prefix),
-            ("nova.glance_link_prefix", &self.glance_link_prefix),
-        ] {
-            if prefix
-                .as_ref()
-                .is_some_and(|url| !super::is_plain_http(url))
-            {
-                violations.push(Violation::new(key, super::PLAIN_URL));
-            }
-        }
-        violations
+                self.metadata_items,
+                -1..=i64::from(i32::MAX),
+            ),
+            link_prefix("nova.compute_link_prefix", &self.compute_link_prefix),
+            link_prefix("nova.glance_link_prefix", &self.glance_link_prefix),
+        ];
+        checks.into_iter().flatten().collect()
     }
 }
 
-fn minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.strip_prefix("2.")
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0'))
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not 2.1 or a later 2.N")))
+fn deserialize_minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_any(MicroversionVisitor)
+}
+
+/// Takes text only: as a number, 2.90 would be 2.9.
+struct MicroversionVisitor;
+
+impl Visitor<'_> for MicroversionVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text such as \"2.90\" (a number would lose its last zero)")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        text.strip_prefix("2.")
+            .filter(|minor| (1..=4).contains(&minor.len()) && !minor.starts_with('0'))
+            .filter(|minor| minor.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|minor| minor.parse().ok())
+            .ok_or_else(|| E::custom(format!("`{text}` is not 2.1 or a later 2.N, such as 2.90")))
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn as_version<S: Serializer>(minor: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_minor<S: Serializer>(minor: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("2.{minor}"))
 }

@@ -1,21 +1,21 @@
 //! `[server]`: where and how legacy clients are served.
 
 use super::Violation;
+use super::types::range::{DAY, MILLISECOND, check, check_size};
+use super::types::{address, duration, size, string_list};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-
-/// Longer than any of this section's times can usefully be.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Settings of the listener.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Address and port; port 0 takes a free one.
+    #[serde(deserialize_with = "address::deserialize")]
     pub listen: SocketAddr,
-    /// Worker threads that accept and answer; 0 is one for each core.
+    /// Worker threads; 0 is one for each core.
     pub workers: usize,
     /// Networks whose `X-Forwarded-*` headers count.
     #[serde(deserialize_with = "networks")]
@@ -24,37 +24,39 @@ pub struct Server {
     pub path_prefix: String,
     /// Most connections at a time; further ones wait in the backlog.
     pub max_connections: usize,
-    /// Most requests answered at a time; further ones are refused.
+    /// Most requests in flight; further ones get a 503.
     pub max_in_flight: usize,
     /// Connections the kernel holds until a worker takes them.
     pub backlog: u32,
     /// Longest request target (path and query), in bytes.
+    #[serde(deserialize_with = "size::deserialize")]
     pub max_uri: usize,
     /// Largest request body, in bytes (Nova's own limit by default).
+    #[serde(deserialize_with = "size::deserialize")]
     pub max_body: usize,
     /// Longest time for a request's head to arrive.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub head_timeout: Duration,
     /// Longest time for a request's body to arrive.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub body_timeout: Duration,
-    /// Longest time in which a client may take less than 64 KiB of an answer.
-    #[serde(with = "humantime_serde")]
+    /// Longest time in which a client may receive less than 64 KiB of a response.
+    #[serde(with = "duration")]
     pub write_timeout: Duration,
     /// Longest silence on a connection between two requests.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub keep_alive: Duration,
     /// Longest time the kernel waits for a client to acknowledge what was sent (`TCP_USER_TIMEOUT`).
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub tcp_user_timeout: Duration,
-    /// Longest time for one request, from its head to its answer.
-    #[serde(with = "humantime_serde")]
+    /// Longest time for one request, from its head to its response.
+    #[serde(with = "duration")]
     pub request_timeout: Duration,
     /// Longest time to finish requests in flight when stopping.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub shutdown_timeout: Duration,
-    /// How long an idle connection may still bring a request when stopping.
-    #[serde(with = "humantime_serde")]
+    /// How long an idle connection may still send a request when stopping.
+    #[serde(with = "duration")]
     pub drain_grace: Duration,
 }
 
@@ -83,7 +85,7 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Whether `peer` may say for whom it speaks.
+    /// Whether the forwarding headers of `peer` count.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies
@@ -91,61 +93,40 @@ impl Server {
             .any(|network| network.contains(&peer.to_canonical()))
     }
 
-    /// What is wrong with this section.
+    /// Everything in this section that is not allowed.
     #[must_use]
     pub fn validate(&self) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        if !is_path_prefix(&self.path_prefix) {
-            violations.push(Violation::new(
-                "server.path_prefix",
-                "must be empty or a path such as `/compute`: a leading slash, no trailing one, \
-                 and in each segment only letters, digits, `-`, `_`, `.` and `~`",
-            ));
-        }
-        if self.workers > 1024 {
-            violations.push(Violation::new("server.workers", "must be at most 1024"));
-        }
-        if self.max_body == 0 {
-            violations.push(Violation::new("server.max_body", "must be at least 1 byte"));
-        }
-        if !(1..=1_000_000).contains(&self.max_connections) {
-            violations.push(Violation::new(
+        let timeout = |key, value| check(key, value, MILLISECOND..=DAY);
+        let checks = [
+            check_path_prefix(&self.path_prefix),
+            check("server.workers", self.workers, 0..=1024),
+            check(
                 "server.max_connections",
-                "must be 1 to 1000000",
-            ));
-        }
-        if self.max_in_flight == 0 {
-            violations.push(Violation::new("server.max_in_flight", "must be at least 1"));
-        }
-        if !(1..=65_535).contains(&self.backlog) {
-            violations.push(Violation::new("server.backlog", "must be 1 to 65535"));
-        }
-        // The HTTP library reads no more than 128 KiB of a head.
-        if !(256..=65_536).contains(&self.max_uri) {
-            violations.push(Violation::new(
-                "server.max_uri",
-                "must be 256 to 65536 bytes",
-            ));
-        }
-        for (key, value) in [
-            ("server.head_timeout", self.head_timeout),
-            ("server.body_timeout", self.body_timeout),
-            ("server.write_timeout", self.write_timeout),
-            ("server.keep_alive", self.keep_alive),
-            ("server.tcp_user_timeout", self.tcp_user_timeout),
-            ("server.request_timeout", self.request_timeout),
-            ("server.shutdown_timeout", self.shutdown_timeout),
-            ("server.drain_grace", self.drain_grace),
-        ] {
-            if value.is_zero() || value > DAY {
-                violations.push(Violation::new(
-                    key,
-                    "must be longer than zero and at most a day",
-                ));
-            }
-        }
-        violations
+                self.max_connections,
+                1..=1_000_000,
+            ),
+            check("server.max_in_flight", self.max_in_flight, 1..=1_000_000),
+            check("server.backlog", self.backlog, 1..=65_535),
+            // The HTTP library reads no more than 128 KiB of a head.
+            check_size("server.max_uri", self.max_uri, 256..=64 << 10),
+            check_size("server.max_body", self.max_body, 1..=1 << 30),
+            timeout("server.head_timeout", self.head_timeout),
+            timeout("server.body_timeout", self.body_timeout),
+            timeout("server.write_timeout", self.write_timeout),
+            timeout("server.keep_alive", self.keep_alive),
+            timeout("server.tcp_user_timeout", self.tcp_user_timeout),
+            timeout("server.request_timeout", self.request_timeout),
+            timeout("server.shutdown_timeout", self.shutdown_timeout),
+            timeout("server.drain_grace", self.drain_grace),
+        ];
+        checks.into_iter().flatten().collect()
     }
+}
+
+fn check_path_prefix(prefix: &str) -> Option<Violation> {
+    let message = "must be empty or a path such as /compute: a leading slash, no trailing one, and \
+                   in each segment only letters, digits, `-`, `_`, `.` and `~`";
+    (!is_path_prefix(prefix)).then(|| Violation::new("server.path_prefix", message))
 }
 
 fn is_path_prefix(prefix: &str) -> bool {
@@ -170,12 +151,16 @@ impl<'de> Deserialize<'de> for Network {
         text.parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
             .map(Self)
-            .map_err(|_| serde::de::Error::custom("must be an IP address or a network (CIDR)"))
+            .map_err(|_| {
+                serde::de::Error::custom(
+                    "must be an IP address or a network, such as 10.0.0.1 or 10.0.0.0/8",
+                )
+            })
     }
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    super::string_list::deserialize::<D, Network>(deserializer)
+    string_list::deserialize::<D, Network>(deserializer)
         .map(|networks| networks.into_iter().map(|Network(net)| net).collect())
 }
 

@@ -1,4 +1,4 @@
-//! One thing that is wrong with the settings.
+//! One mistake in the settings.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use std::fmt;
 pub struct Violation {
     /// The setting's full name, such as `server.listen`.
     pub key: &'static str,
-    /// What is wrong and what is allowed; never a secret's value.
+    /// What is allowed; never a secret's value.
     pub message: String,
 }
 
 impl Violation {
-    /// A problem with the setting `key`.
+    /// A violation by the setting `key`.
     pub fn new(key: &'static str, message: impl Into<String>) -> Self {
         Self {
             key,

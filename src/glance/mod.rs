@@ -17,7 +17,9 @@ pub use date::utc;
 pub use error::{GlanceError, WriteOutcome};
 pub use image_document::ImageDocument;
 pub use image_id::{ImageId, InvalidImageId};
-pub use model::{BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, python_str, text};
+pub use model::{
+    BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, json_str, python_str,
+};
 pub use pagination::{FetchedPage, PageStream};
 pub use patch::{PatchOp, Properties};
 pub use query::{Endpoint, ImageQuery};

@@ -93,7 +93,7 @@ impl<'j> Image<'j> {
 
 /// The text of a JSON string; `None` for anything else.
 #[must_use]
-pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub fn json_str(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     let quoted = raw.get();
@@ -108,7 +108,7 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// The text of a scalar as Python's `str` would give it; a string without its quotes.
 #[must_use]
 pub fn python_str(raw: &RawValue) -> Cow<'_, str> {
-    text(raw).unwrap_or_else(|| match raw.get() {
+    json_str(raw).unwrap_or_else(|| match raw.get() {
         "null" => Cow::Borrowed("None"),
         "true" => Cow::Borrowed("True"),
         "false" => Cow::Borrowed("False"),
@@ -350,7 +350,7 @@ mod tests {
         fn text_is_what_json_says_it_is(json in r#""([^"\\]|\\["\\nu/]|\\u[0-9a-fd]{4})*"|[0-9]+|null|\{\}"#) {
             if let Ok(raw) = serde_json::from_str::<&RawValue>(&json) {
                 let expected: Option<String> = serde_json::from_str(&json).ok();
-                prop_assert_eq!(text(raw).map(Cow::into_owned), expected);
+                prop_assert_eq!(json_str(raw).map(Cow::into_owned), expected);
             }
         }
     }

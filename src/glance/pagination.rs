@@ -6,7 +6,7 @@
 
 use super::client::{CallContext, GlanceClient};
 use super::error::GlanceError;
-use super::model::{Image, ImagePage, text};
+use super::model::{Image, ImagePage, json_str};
 use super::query::ImageQuery;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -360,13 +360,13 @@ fn resume_points<'s>(
 }
 
 fn id(image: &Image<'_>) -> Option<String> {
-    text(image.id?).map(std::borrow::Cow::into_owned)
+    json_str(image.id?).map(std::borrow::Cow::into_owned)
 }
 
 /// The marker in the page's next link, whose host and path are ignored. A link without one means the page's
 /// last image.
 fn marker_of(page: &ImagePage<'_>, last: Option<String>) -> Option<String> {
-    let next = text(page.next?).unwrap_or_default();
+    let next = json_str(page.next?).unwrap_or_default();
     let query = next
         .split_once('?')
         .map(|(_, query)| query)

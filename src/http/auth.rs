@@ -22,6 +22,8 @@ use tracing::Instrument;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
+/// Keystone's ids are 32 hexadecimal digits, its column holds 64.
+const MAX_PROJECT_ID_BYTES: usize = 64;
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 /// The service type whose access rules apply.
 const SERVICE_TYPE: &str = "compute";
@@ -159,12 +161,17 @@ impl Authenticator {
 }
 
 impl<'r> AuthContext<'r> {
-    /// The project in the path must be the token's own.
+    /// The project in the path must be the token's own. Where the gateway does not know the token's, it must be short
+    /// enough to be one: it stands in every link of the answer.
     pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
-        let (Principal::Validated(token), Some(path)) = (&self.principal, path) else {
+        let Some(path) = path else {
             return Ok(());
         };
-        let own = token.project_id().unwrap_or("None");
+        let own = match &self.principal {
+            Principal::Validated(token) => token.project_id().unwrap_or("None"),
+            Principal::Unknown if path.len() <= MAX_PROJECT_ID_BYTES => return Ok(()),
+            Principal::Unknown => "None",
+        };
         if own == path {
             return Ok(());
         }

@@ -7,6 +7,7 @@
 //! | request id, global id | `request_id.rs` | |
 //! | requests in flight | `concurrency_limit.rs` | 503 |
 //! | length of the target | `body.rs` | 414 |
+//! | the `Host` | `forwarded.rs` | 400 |
 //! | route | [`crate::apis::nova::routes`] | |
 //! | size of the body, as announced | `body.rs` | 413 |
 //! | token | `auth.rs` | 401, 503 |
@@ -22,10 +23,10 @@
 
 pub mod auth;
 mod body;
+pub mod client_address;
 pub mod concurrency_limit;
-pub mod connection;
 mod error_log;
-mod forwarded;
+pub mod forwarded;
 mod media_type;
 mod metric_labels;
 mod not_found_page;
@@ -43,13 +44,13 @@ use crate::config;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{RequestMetrics, VersionLabel};
 use crate::upstream::runtime::Spawner;
+use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderName;
-use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use auth::{Authenticator, ValidationContext};
-use concurrency_limit::ConcurrencyLimit;
-use connection::Connection;
+use concurrency_limit::{ConcurrencyLimit, LimitReached};
+use forwarded::{InvalidHost, PublicOrigin};
 use operation::{ApiRequest, Dispatch, RequestContext};
 use request_ids::RequestIds;
 use request_observer::{RequestLogFields, RequestObserver};
@@ -80,8 +81,6 @@ pub struct AppState {
 
 /// Answers one request.
 pub async fn serve(front: Data<AppState>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    let connection = request.conn_data::<Connection>().cloned();
-    let _answering = connection.as_ref().map(Connection::answering);
     let ids = RequestIds::of(&request);
     let observer = RequestObserver::begin(&front, &request, &ids);
     let timing = RequestTiming {
@@ -92,47 +91,51 @@ pub async fn serve(front: Data<AppState>, request: HttpRequest, payload: Payload
         .concurrency_limit
         .try_acquire(front.server.max_in_flight)
     {
-        Ok(_pass) => match front.route(&request, observer.log_fields()) {
+        Ok(_permit) => match front.route(&request, observer.log_fields()) {
             RouteOutcome::Answered(outcome) => outcome,
-            RouteOutcome::Mounted(place) => {
+            RouteOutcome::Mounted(place, origin) => {
                 let context = RequestContext {
                     request: &request,
                     payload,
                     ids: &ids,
                     log_fields: observer.log_fields(),
                     timing,
+                    origin,
                 };
                 front.handle_api_request(context, place).await
             }
         },
-        Err(busy) => {
+        Err(LimitReached) => {
             front.metrics.rejected.inc();
-            ApiResponse::fault(&busy, NovaHeaders::Ids)
+            ApiResponse::fault(&ApiError::Overloaded, NovaHeaders::Ids)
         }
     };
     if let Some(error) = outcome.error() {
         error_log::log(&ids, error);
     }
     observer.end(outcome.status());
-    let mut response = outcome.into_response(&request, &ids, &front.auth);
-    if connection.is_some_and(|connection| connection.all().draining().is_some()) {
-        response
-            .head_mut()
-            .set_connection_type(ConnectionType::Close);
-    }
-    response
+    outcome.into_response(&request, &ids, &front.auth)
 }
 
 impl AppState {
     /// Answers what takes no token.
     fn route<'r>(
-        &self,
+        &'r self,
         request: &'r HttpRequest,
         log_fields: &RequestLogFields,
     ) -> RouteOutcome<'r> {
         if let Err(error) = body::check_uri_length(request, self.server.max_uri) {
             return RouteOutcome::Answered(ApiResponse::fault(&error, NovaHeaders::Ids));
         }
+        let origin = match PublicOrigin::of(request, &self.server) {
+            Ok(origin) => origin,
+            Err(InvalidHost) => {
+                return RouteOutcome::Answered(ApiResponse::fault(
+                    &ApiError::InvalidHost,
+                    NovaHeaders::Ids,
+                ));
+            }
+        };
         let path = request.uri().path();
         let max = self.service.max_microversion();
         let route = routes::parse(request.method().as_str(), path, &self.server.path_prefix);
@@ -140,13 +143,13 @@ impl AppState {
         RouteOutcome::Answered(match route {
             Route::Options => ApiResponse::empty(NovaHeaders::None),
             Route::OutsidePrefix => ApiResponse::page(NovaHeaders::None),
-            Route::Version(api) => self.version(request, api, log_fields),
-            Route::Versions => self.version_document_or(request, log_fields, || {
-                let body = versions::all(&self.public_root_url(request), max);
+            Route::Version(api) => self.version(request, &origin, api, log_fields),
+            Route::Versions => self.version_document_or(request, &origin, log_fields, || {
+                let body = versions::all(&self.root_url(&origin), max);
                 document(request, StatusCode::OK, body, NovaHeaders::None)
             }),
-            Route::Choices(path) => self.version_document_or(request, log_fields, || {
-                let body = versions::choices(&self.public_root_url(request), &path, max);
+            Route::Choices(path) => self.version_document_or(request, &origin, log_fields, || {
+                let body = versions::choices(&self.root_url(&origin), &path, max);
                 document(
                     request,
                     StatusCode::MULTIPLE_CHOICES,
@@ -159,11 +162,12 @@ impl AppState {
                 project,
                 target,
             } => {
-                return RouteOutcome::Mounted(RouteMatch {
+                let place = RouteMatch {
                     api,
                     project,
                     target,
-                });
+                };
+                return RouteOutcome::Mounted(place, origin);
             }
         })
     }
@@ -192,7 +196,9 @@ impl AppState {
             };
             let operation = match place.target {
                 Target::Operation(operation) => operation,
-                Target::Version => return self.version(request, place.api, log_fields),
+                Target::Version => {
+                    return self.version(request, &context.origin, place.api, log_fields);
+                }
                 Target::NotFound => return ApiResponse::page(NovaHeaders::Ids),
             };
             let (version, headers_kind) =
@@ -229,11 +235,12 @@ impl AppState {
     fn version_document_or(
         &self,
         request: &HttpRequest,
+        origin: &PublicOrigin<'_>,
         log_fields: &RequestLogFields,
         otherwise: impl FnOnce() -> ApiResponse,
     ) -> ApiResponse {
         match media_type::version(request.headers()) {
-            Some(api) => self.version(request, api, log_fields),
+            Some(api) => self.version(request, origin, api, log_fields),
             None => otherwise(),
         }
     }
@@ -242,6 +249,7 @@ impl AppState {
     fn version(
         &self,
         request: &HttpRequest,
+        origin: &PublicOrigin<'_>,
         api: Api,
         log_fields: &RequestLogFields,
     ) -> ApiResponse {
@@ -253,7 +261,7 @@ impl AppState {
         document(
             request,
             StatusCode::OK,
-            versions::one(&self.public_root_url(request), api, max),
+            versions::one(&self.root_url(origin), api, max),
             headers_kind,
         )
     }
@@ -294,16 +302,10 @@ impl AppState {
         }
     }
 
-    /// What the links to a client that came to `host` begin with.
-    fn root_url(&self, scheme: &str, host: &str) -> String {
-        let prefix = &self.server.path_prefix;
+    /// What the links to a client that came to `origin` begin with.
+    fn root_url(&self, origin: &PublicOrigin<'_>) -> String {
+        let (scheme, host, prefix) = (origin.scheme(), origin.host(), origin.prefix());
         links::root(&self.service.settings, scheme, host, prefix)
-    }
-
-    /// The same, for a version document.
-    fn public_root_url(&self, request: &HttpRequest) -> String {
-        let (scheme, host) = forwarded::public_origin(request, &self.server);
-        self.root_url(scheme, &host)
     }
 }
 
@@ -319,7 +321,7 @@ enum RouteOutcome<'r> {
     /// The answer.
     Answered(ApiResponse),
     /// Where to go on, with the token first.
-    Mounted(RouteMatch<'r>),
+    Mounted(RouteMatch<'r>, PublicOrigin<'r>),
 }
 
 /// Where below a mount point a request goes.

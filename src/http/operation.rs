@@ -1,9 +1,10 @@
 //! One operation of the API: from a settled request to its answer, by way of the cache.
 
 use super::auth::AuthContext;
+use super::forwarded::PublicOrigin;
 use super::request_ids::RequestIds;
 use super::request_observer::RequestLogFields;
-use super::{AppState, RequestTiming, body, forwarded};
+use super::{AppState, RequestTiming, body};
 use crate::apis::nova::cache_query::CacheableRead;
 use crate::apis::nova::json::Json;
 use crate::apis::nova::links::{self, LinkBase};
@@ -26,6 +27,7 @@ pub(super) struct RequestContext<'r> {
     pub(super) ids: &'r RequestIds,
     pub(super) log_fields: &'r RequestLogFields,
     pub(super) timing: RequestTiming,
+    pub(super) origin: PublicOrigin<'r>,
 }
 
 /// A request whose token and microversion are settled.
@@ -41,8 +43,6 @@ pub(super) struct ApiRequest<'r> {
 /// Where an admitted call goes, and what the cache is asked for it.
 struct UpstreamTarget<'r> {
     endpoint: Cow<'r, Endpoint>,
-    scheme: &'static str,
-    host: Cow<'r, str>,
     image: Option<ImageId>,
     cacheability: Cacheability,
 }
@@ -89,7 +89,7 @@ impl AppState {
             return Err(ApiError::RouteRemoved);
         }
         let endpoint = call.auth_context.endpoint()?;
-        let (scheme, host) = forwarded::public_origin(call.context.request, &self.server);
+        let origin = &call.context.origin;
         let image = ImageId::parse(&call.operation.id).ok();
         let asked = CacheableRead {
             operation: call.operation.operation,
@@ -98,8 +98,9 @@ impl AppState {
             query: call.query(),
             api: call.api,
             project: call.project.as_deref(),
-            scheme,
-            host: &host,
+            scheme: origin.scheme(),
+            host: origin.host(),
+            prefix: origin.prefix(),
             endpoint: &endpoint,
         };
         let cacheability = if self.cached {
@@ -109,8 +110,6 @@ impl AppState {
         };
         Ok(UpstreamTarget {
             endpoint,
-            scheme,
-            host,
             image,
             cacheability,
         })
@@ -141,7 +140,7 @@ impl AppState {
             auth_context,
             ..
         } = call;
-        let root = self.root_url(target.scheme, &target.host);
+        let root = self.root_url(&context.origin);
         let glance = links::glance_root(&self.service.settings, target.endpoint.as_str());
         let request = OperationInput {
             operation: call.operation.operation,

@@ -8,7 +8,7 @@ use crate::cache::coherence::InvalidationBus;
 use crate::cache::{PendingWrite, ResponseCache};
 use crate::glance::{
     CallContext, GlanceClient, GlanceError, Image, ImageDocument, ImageId, ImageQuery, PageStream,
-    PatchOp, patch, text,
+    PatchOp, json_str, patch,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,7 +199,7 @@ fn operations(
 }
 
 fn lane(image: &Image<'_>, project_id: Option<&str>) -> Lane {
-    match (image.owner.and_then(text), project_id) {
+    match (image.owner.and_then(json_str), project_id) {
         (Some(owner), Some(project_id)) if owner != project_id => Lane::Outsider,
         (Some(_) | None, _) => Lane::Member,
     }

@@ -1,6 +1,6 @@
 //! Images that are coming into being: clients poll for the moment they are there.
 
-use crate::glance::{Image, text, utc};
+use crate::glance::{Image, json_str, utc};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ impl Transitional {
     /// Whether `image` is about to change by itself.
     #[must_use]
     pub fn is_transitional(self, image: &Image<'_>) -> bool {
-        let Some(status) = image.status.and_then(text) else {
+        let Some(status) = image.status.and_then(json_str) else {
             return false;
         };
         STATES.contains(&status.as_ref())
             && image
                 .updated_at
-                .and_then(text)
+                .and_then(json_str)
                 .and_then(|date| utc(&date))
                 // Without a date nobody knows, and a second of life is the safe answer.
                 .is_none_or(|updated| updated >= self.since)

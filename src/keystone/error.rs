@@ -84,7 +84,6 @@ impl Error {
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
         match self {
-            Self::InvalidToken => false,
             Self::Unavailable(reason) => match reason {
                 Unavailable::Forbidden
                 | Unavailable::CredentialsRefused
@@ -96,7 +95,8 @@ impl Error {
                 | Unavailable::Abandoned => false,
             },
             // A web server may find a long or odd token objectionable.
-            Self::InvalidResponse(InvalidResponse::Status(400 | 413 | 414 | 431)) => false,
+            Self::InvalidToken
+            | Self::InvalidResponse(InvalidResponse::Status(400 | 413 | 414 | 431)) => false,
             Self::InvalidResponse(_) => true,
         }
     }

@@ -131,7 +131,7 @@ impl TokenValidator {
         let Some(service) = self.0.service.as_ref().filter(|_| self.reads_catalogs()) else {
             return Ok(None);
         };
-        let own = service.token(client, deadline).await.map_err(Error::from)?;
+        let own = service.token(client, deadline).await?;
         let expired = ExpiredTokens::Rejected;
         let result = client
             .validate(&own.header, &own.header, expired, deadline)

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
+use assert_cmd::assert::OutputAssertExt as _;
 use rstest::rstest;
 
 /// The binary, without the settings of whoever runs the tests.
@@ -47,20 +48,25 @@ impl Drop for Running {
     }
 }
 
-/// The URL and the headers of a line like `curl -H 'Name: value' 'http://…'`.
-fn request_of(line: &str) -> (String, Vec<(String, String)>) {
+/// A request as a line like `curl -X POST -H 'Name: value' -d 'body' 'http://…'` describes it.
+fn request_of(client: &reqwest::Client, line: &str) -> reqwest::RequestBuilder {
     let rest = line.trim().strip_prefix("curl ").unwrap();
-    let (mut url, mut headers, mut words) = (None, Vec::new(), quoted_words(rest).into_iter());
+    let (mut url, mut method, mut body) = (None, reqwest::Method::GET, String::new());
+    let (mut headers, mut words) = (Vec::new(), quoted_words(rest).into_iter());
     while let Some(word) = words.next() {
-        if word == "-H" {
-            let header = words.next().unwrap();
-            let (name, value) = header.split_once(": ").unwrap();
-            headers.push((name.to_owned(), value.to_owned()));
-        } else {
-            assert!(url.replace(word).is_none(), "two URLs: {line}");
+        match word.as_str() {
+            "-X" => method = words.next().unwrap().parse().unwrap(),
+            "-d" => body = words.next().unwrap(),
+            "-H" => headers.push(words.next().unwrap()),
+            _ => assert!(url.replace(word).is_none(), "two URLs: {line}"),
         }
     }
-    (url.unwrap(), headers)
+    let mut request = client.request(method, url.unwrap()).body(body);
+    for header in headers {
+        let (name, value) = header.split_once(": ").unwrap();
+        request = request.header(name, value);
+    }
+    request
 }
 
 /// The words of a shell's line that quotes with `'` and nothing else.
@@ -77,30 +83,24 @@ fn quoted_words(line: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_requests_that_the_banner_suggests_work_as_printed() {
+async fn the_suggested_requests_work_as_printed() {
     let (mut running, mut lines) = serve(&[]);
     let ready = lines.next().unwrap();
     let base = ready.strip_prefix("listening on ").unwrap().to_owned();
     assert_eq!(lines.next().unwrap(), "Try it:");
-    let suggested: Vec<_> = lines.by_ref().take(3).collect();
+    let suggested: Vec<_> = lines.by_ref().take(4).collect();
 
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut answers = Vec::new();
     for line in &suggested {
-        let (url, headers) = request_of(line);
-        assert!(url.starts_with(&base), "{line}");
-        let mut request = client.get(&url);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let response = request.send().await.unwrap();
+        assert!(line.contains(&format!(" '{base}/v2.1/images/")), "{line}");
+        let response = request_of(&client, line).send().await.unwrap();
         assert_eq!(response.status(), 200, "{line}");
-        answers.push(response.text().await.unwrap());
+        answers.push(response.json::<serde_json::Value>().await.unwrap());
     }
-    let parsed = |at: usize| serde_json::from_str::<serde_json::Value>(&answers[at]).unwrap();
-    assert!(parsed(0)["images"].as_array().unwrap().len() >= 5);
-    assert_eq!(parsed(1)["image"]["status"], "ACTIVE");
-    assert_eq!(parsed(2)["metadata"]["os_type"], "linux");
+    assert!(answers[0]["images"].as_array().unwrap().len() >= 5);
+    assert_eq!(answers[1]["image"]["status"], "ACTIVE");
+    assert_eq!(answers[3]["metadata"]["team"], "blue");
 
     running.0.kill().unwrap();
     let rest: Vec<_> = lines.collect();
@@ -126,8 +126,17 @@ fn nothing_is_suggested_that_would_need_a_token(#[case] settings: &[(&str, &str)
 #[case::keystone_without_url_before_a_glance(
     &[("AUTH__MODE", "keystone"), ("GLANCE__ENDPOINTS", "http://glance:9292")],
     "keystone.auth_url: must be set")]
+#[case::open_without_glance(&[("AUTH__MODE", "none")], "glance.mode: must be set")]
+#[case::unreadable_secret(
+    &[("KEYSTONE__AUTH_URL", "http://keystone:5000"), ("KEYSTONE__USERNAME", "u"),
+      ("KEYSTONE__PROJECT_NAME", "p"), ("KEYSTONE__PASSWORD_FILE", "/nonexistent")],
+    "keystone.password_file (from the environment): must be a file with a secret")]
+#[case::unbounded(&[("GLANCE__TIMEOUT", "9223372036854775807s"), ("AUTH__MODE", "keystone")],
+    "glance.timeout (from the environment): must be from 1ms to 1day")]
 #[case::passthrough_without_glance(&[("AUTH__MODE", "passthrough")], "glance.endpoints: must name")]
-#[case::external_without_glance(&[("GLANCE__MODE", "external")], "glance.endpoints: must name")]
+#[case::external_without_authentication(&[("GLANCE__MODE", "external")], "auth.mode: must be set")]
+#[case::external_without_glance(
+    &[("GLANCE__MODE", "external"), ("AUTH__MODE", "none")], "glance.endpoints: must name")]
 #[case::user_without_password(
     &[("KEYSTONE__AUTH_URL", "http://keystone:5000"), ("KEYSTONE__USERNAME", "u"),
       ("KEYSTONE__PROJECT_NAME", "p")],
@@ -144,11 +153,153 @@ fn a_forgotten_key_is_named_and_nothing_is_served(
     for (name, value) in settings {
         command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
     }
-    let refused = assert_cmd::assert::OutputAssertExt::assert(command.output().unwrap()).failure();
-    let output = refused.get_output();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains(message), "{error}");
-    assert!(output.stdout.is_empty(), "{output:?}");
+    is_refused(&mut command, message);
+}
+
+/// Asserts that the settings cannot be used, for a reason that is told once.
+fn is_refused(command: &mut Command, message: &str) {
+    let refused = command.assert().code(78).stdout("");
+    let error = String::from_utf8_lossy(&refused.get_output().stderr);
+    assert_eq!(error.matches(message).count(), 1, "{error}");
+}
+
+/// A settings file with this text.
+fn settings_file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// The output of `check` with these arguments, as JSON.
+fn checked(command: &mut Command) -> serde_json::Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const CLOUD: &str = "[auth]\nmode = \"passthrough\"\n\
+                     [glance]\nendpoints = [\"http://127.0.0.1:1\"]\nmax_images = 77\n";
+
+#[test]
+fn a_settings_file_counts_before_and_after_the_subcommand_and_by_the_variable() {
+    let (first, second) = (
+        settings_file(CLOUD),
+        settings_file("[glance]\nmax_images = 78\n"),
+    );
+    let (first, second) = (first.path(), second.path());
+    let max_images = |command: &mut Command| checked(command)["glance"]["max_images"].clone();
+    let before = max_images(binary().arg("--config").arg(first).arg("check"));
+    let after = max_images(binary().arg("check").arg("-c").arg(first));
+    let variable = "NOVA_IMAGE_PROXY_CONFIG";
+    let by_variable = max_images(binary().arg("check").env(variable, first));
+    assert_eq!(
+        (before, after, by_variable),
+        (77.into(), 77.into(), 77.into())
+    );
+    let mut both = binary();
+    both.arg("-c").arg(first).arg("check").arg("-c").arg(second);
+    assert_eq!(max_images(&mut both), 78);
+    // The arguments win over the variable.
+    assert_eq!(max_images(both.env(variable, "/nonexistent")), 78);
+}
+
+#[rstest]
+fn a_settings_file_that_is_missing_or_empty_serves_nothing(
+    #[values(&["--config", "FILE"], &["--config", "FILE", "serve"], &["serve", "-c", "FILE"])]
+    arguments: &[&str],
+) {
+    let empty = settings_file("");
+    let empty = empty.path().to_str().unwrap();
+    for (file, message) in [
+        (
+            "/nonexistent.toml",
+            "cannot read the settings file /nonexistent.toml: No such file",
+        ),
+        (empty, "glance.mode: must be set"),
+    ] {
+        let arguments = arguments.iter().map(|word| match *word {
+            "FILE" => file,
+            word => word,
+        });
+        is_refused(binary().args(arguments), message);
+    }
+}
+
+#[test]
+fn wrong_arguments_have_a_code_of_their_own() {
+    binary().arg("--confg").assert().code(2);
+    let output = binary().arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for part in ["Examples:", "NOVA_IMAGE_PROXY_CONFIG", "Exit codes:", "78"] {
+        assert!(help.contains(part), "{help}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_an_error() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let value = std::ffi::OsStr::from_bytes(b"http://\xff");
+    for subcommand in ["serve", "check"] {
+        let mut command = binary();
+        command.env("NOVA_IMAGE_PROXY__GLANCE__ENDPOINTS", value);
+        is_refused(
+            command.arg(subcommand),
+            "NOVA_IMAGE_PROXY__GLANCE__ENDPOINTS",
+        );
+    }
+}
+
+#[test]
+fn a_variable_with_one_underscore_is_told() {
+    let (name, meant) = (
+        "NOVA_IMAGE_PROXY_SERVER_LISTEN",
+        "NOVA_IMAGE_PROXY__SERVER__LISTEN",
+    );
+    let warning = format!("{name} has no effect; settings have two underscores: {meant}");
+    let mut command = binary();
+    command.env(name, "127.0.0.1:1");
+    command.env("NOVA_IMAGE_PROXY_PORT", "tcp://10.0.0.1:8774");
+    let warned = command.arg("check").assert().success();
+    warned.stderr(format!("nova-image-proxy: {warning}\n"));
+
+    let settings = [("SERVER__LISTEN", "127.0.0.1:0")];
+    let mut command = binary();
+    command.env(name, "127.0.0.1:1");
+    let process = crate::restart::Process::start(command, &settings);
+    wait_for(&process, &warning);
+}
+
+/// Waits until a line of the log holds `text`, and returns the line.
+fn wait_for(process: &crate::restart::Process, text: &str) -> String {
+    for _ in 0..500 {
+        if let Some(line) = process.log().lines().find(|line| line.contains(text)) {
+            return line.to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("no {text:?} in:\n{}", process.log());
+}
+
+#[rstest]
+#[case::samples(&[], &["glance=\"embedded\"", "cache=\"2s\"", "admin=\"off\""])]
+#[case::cloud(
+    &[("KEYSTONE__AUTH_URL", "http://127.0.0.1:1/v3"), ("CACHE__ENABLED", "false"),
+      ("GLANCE__ENDPOINTS", "http://127.0.0.1:2/,http://127.0.0.1:3/")],
+    &["keystone=\"http://127.0.0.1:1/v3\"", "cache=\"off\"",
+      "glance=\"http://127.0.0.1:2/,http://127.0.0.1:3/\""])]
+#[case::catalog(&[("KEYSTONE__AUTH_URL", "http://127.0.0.1:1/v3")], &["glance=\"catalog\""])]
+fn a_line_of_the_log_says_which_cloud_is_served(
+    #[case] settings: &[(&str, &str)],
+    #[case] fields: &[&str],
+) {
+    let settings = [&[("SERVER__LISTEN", "localhost:0")], settings].concat();
+    let process = crate::restart::Process::start(binary(), &settings);
+    let line = wait_for(&process, ": serving ");
+    let address = process.base().strip_prefix("http://").unwrap();
+    assert!(line.contains(&format!("clients={address}")), "{line}");
+    for field in fields {
+        assert!(line.contains(field), "{line}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::thread::JoinHandle;
 
-use nova_image_proxy::app::App;
+use nova_image_proxy::application::Application;
 use nova_image_proxy::config;
 use nova_image_proxy::telemetry::log_writer::LogWriter;
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts one on a free port. `settings` are environment variables without their prefix, such
-    /// as `("AUTH__MODE", "none")`.
+    /// as `("CACHE__ENABLED", "false")`.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         Self::logging(settings, LogWriter::null())
     }
@@ -34,18 +34,19 @@ impl Gateway {
             .iter()
             .chain(settings)
             .map(|(name, value)| (format!("NOVA_IMAGE_PROXY__{name}"), (*value).to_owned()));
-        let settings = config::load(None, environment).unwrap();
+        let settings = config::load(&[], environment).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async {
-                let app = App::build(&settings, &log).unwrap();
-                let admin = app.admin_address();
+                let application = Application::build(&settings, &log).unwrap();
+                let admin = application.admin_address();
                 let stop = async {
                     // Sent or dropped, it is over.
                     let _stopped = stopped.await;
                 };
-                app.run(stop, |address| ready.send((address, admin)).unwrap())
+                application
+                    .run(stop, |address| ready.send((address, admin)).unwrap())
                     .await
                     .unwrap();
             });

@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod access_log;
 #[cfg(test)]
-mod bounds;
-#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod chaos;
@@ -13,23 +11,23 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
-mod crowd;
-#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
-mod footprint;
+mod expectations;
 #[cfg(test)]
-mod front;
+mod footprint;
 #[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
-mod hostile;
+mod glance_stub;
+#[cfg(test)]
+mod http;
 #[cfg(test)]
 mod image_ids;
 #[cfg(test)]
@@ -38,6 +36,12 @@ mod keystone;
 mod liar;
 #[cfg(test)]
 mod lies;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod malformed_requests;
+#[cfg(test)]
+mod pipelining;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -58,6 +62,8 @@ mod samples;
 #[cfg(test)]
 #[path = "../openstack/server.rs"]
 mod server;
+#[cfg(test)]
+mod slow_clients;
 #[cfg(test)]
 mod stale;
 #[cfg(test)]

@@ -59,9 +59,9 @@ impl Process {
         Self::start(binary(), &all)
     }
 
-    /// On `listener`, handed over as systemd does: as descriptor 3, with its number and the process
-    /// it is meant for in the environment.
-    fn on(listener: &TcpListener, settings: &[(&str, &str)]) -> Self {
+    /// A command for one that inherits `listener` as from systemd: as descriptor 3, with its number
+    /// and the process it is meant for in the environment.
+    fn command_on(listener: &TcpListener) -> Command {
         let program = binary();
         let mut shell = Command::new("sh");
         let script = r#"exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#;
@@ -73,7 +73,12 @@ impl Process {
             };
         }
         shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
-        Self::start(shell, settings)
+        shell
+    }
+
+    /// One that inherits `listener`.
+    fn on(listener: &TcpListener, settings: &[(&str, &str)]) -> Self {
+        Self::start(Self::command_on(listener), settings)
     }
 
     /// Sends it a signal.
@@ -227,6 +232,33 @@ fn a_descriptor_that_is_no_listening_socket_is_an_error_that_says_so() {
     assert!(said.contains("handed over by LISTEN_FDS"), "{said}");
 }
 
+/// The rule is about the address that is listened on, whatever `server.listen` says.
+#[test]
+fn an_inherited_socket_that_others_reach_is_refused_without_tokens() {
+    let public = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = public.local_addr().unwrap();
+    let mut command = Process::command_on(&public);
+    command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "off");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("server.listen: must be a loopback address"),
+        "{said}"
+    );
+    assert!(said.contains(&address.to_string()), "{said}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+
+    let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
+    Process::on(&loopback, &[]);
+    let meant = [
+        ("AUTH__MODE", "none"),
+        ("GLANCE__MODE", "embedded"),
+        ("AUTH__ALLOW_ANONYMOUS", "true"),
+    ];
+    Process::on(&public, &meant);
+}
+
 /// What clients saw.
 #[derive(Debug, Default)]
 struct Seen {
@@ -285,7 +317,6 @@ fn a_socket_that_is_handed_over_under_load_loses_no_request() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = listener.local_addr().unwrap().to_string();
     let settings = [
-        ("AUTH__MODE", "none"),
         ("LOG__ACCESS", "false"),
         ("SERVER__WORKERS", "2"),
         // A client of this test may not get the processor for a while.

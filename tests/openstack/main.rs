@@ -15,6 +15,8 @@ mod guest;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
+mod old_client;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod raw;

@@ -27,10 +27,10 @@ pub(super) fn add_to_empty(connection: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The id of a sample that every caller may see, where it is still there.
+/// The id of a sample that a caller without a token may change, where it is still there.
 pub(super) fn to_show(connection: &Connection) -> Result<Option<String>, Fault> {
-    let image = store::images::find(connection, &id(1))?;
-    let image = image.filter(|image| image.visibility == Visibility::Public);
+    let image = store::images::find(connection, &golden().id)?;
+    let image = image.filter(|image| image.owner.as_deref() == Some(DEFAULT_PROJECT));
     Ok(image.map(|image| image.id))
 }
 
@@ -175,7 +175,7 @@ mod tests {
         store.write(|connection| add_to_empty(connection)).unwrap();
         store
             .write(|connection| {
-                assert_eq!(to_show(connection)?, Some(id(1)));
+                assert_eq!(to_show(connection)?, Some(id(4)));
                 for image in all() {
                     assert!(store::images::find(connection, &image.id)?.is_some());
                     store::images::delete(connection, &image.id)?;

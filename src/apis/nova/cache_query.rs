@@ -27,6 +27,8 @@ pub struct CacheableRead<'r> {
     pub scheme: &'r str,
     /// The host in links.
     pub host: &'r str,
+    /// The path prefix in links.
+    pub prefix: &'r str,
     /// The Glance that is asked.
     pub endpoint: &'r Endpoint,
 }
@@ -73,6 +75,7 @@ impl CacheableRead<'_> {
             self.project.unwrap_or_default(),
             self.scheme,
             self.host,
+            self.prefix,
             self.endpoint.as_str(),
         ];
         let key = match query {
@@ -187,6 +190,7 @@ mod tests {
             project: None,
             scheme: "http",
             host: "h",
+            prefix: "",
             endpoint,
         }
     }
@@ -245,6 +249,10 @@ mod tests {
                 ..base
             },
             CacheableRead { host: "i", ..base },
+            CacheableRead {
+                prefix: "/p",
+                ..base
+            },
             CacheableRead { key: "k", ..base },
             CacheableRead {
                 image: Some(&other_image),

@@ -1,4 +1,4 @@
-//! Every way a request can fail, and the one place that says how Nova puts it.
+//! The errors of a request, and the fault that Nova's API has for each.
 
 use super::list_query::QueryError;
 use super::metadata_body::BodyError;
@@ -10,42 +10,44 @@ use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
 
-/// The message of a gate, and of a metadata key that is not there.
+/// The message of a removed route and of a missing metadata key.
 const NOT_FOUND: &str = "The resource could not be found.";
 
-/// Why a request gets no answer of its own.
+/// Why a request fails.
 #[derive(Debug, Clone)]
 pub enum ApiError {
     /// More requests at a time than `server.max_in_flight`.
     Overloaded,
     /// Path and query are longer than `server.max_uri`.
     UriTooLong,
+    /// The `Host` header is not a host.
+    InvalidHost,
     /// The body took longer than `server.body_timeout`.
     BodyTimeout,
     /// The body is larger than `server.max_body`.
     BodyTooLarge,
-    /// The body broke off.
+    /// The connection ended within the body.
     BodyIncomplete,
-    /// No token, or not a good one.
+    /// The token is absent or invalid.
     Unauthorized,
-    /// A token without a project, where only a project sees images.
+    /// The token has no project.
     TokenWithoutProject,
-    /// The asked microversion is not one.
+    /// The requested microversion is malformed.
     MalformedVersion(String),
-    /// The asked microversion is out of range.
+    /// The requested microversion is out of range.
     VersionOutOfRange {
-        /// As the client wrote it.
+        /// The text of the request.
         asked: String,
         /// The highest version served.
         max: Microversion,
     },
-    /// The content type is not one Nova reads.
+    /// Nova reads no body of this content type.
     UnsupportedContentType,
-    /// The body is not JSON, or not what the operation takes.
+    /// The body is not JSON, or fails the operation's schema.
     Body(BodyError),
-    /// The metadata key to delete is not there.
+    /// The image has no such metadata key to delete.
     InvalidMetadataKey,
-    /// The metadata key is Glance's own.
+    /// Glance reserves the metadata key.
     ReservedKey(String),
     /// More metadata items than `nova.metadata_items`.
     MetadataQuotaExceeded,
@@ -56,32 +58,32 @@ pub enum ApiError {
         /// The token's.
         token: String,
     },
-    /// The microversion is beyond the route's last.
+    /// The microversion is beyond the last one of the route.
     RouteRemoved,
-    /// A bad query string.
+    /// The query string is invalid.
     Query(QueryError),
-    /// No such image, or not for this project's eyes.
+    /// No such image, or the project may not see it.
     ImageNotFound,
-    /// No such metadata key, on a read.
+    /// The image has no such metadata key to read.
     MetadataItemNotFound,
-    /// Glance failed; `during` says what it was asked.
+    /// A call to Glance failed.
     Glance {
-        /// What Glance answered.
+        /// The failure.
         error: GlanceError,
-        /// What it was asked.
+        /// The call.
         operation: GlanceOperation,
     },
-    /// Keystone cannot be asked; why, for the log alone.
+    /// Keystone did not answer; the cause goes to the log only.
     KeystoneUnavailable(keystone::Error),
-    /// The token's catalog names no image service.
+    /// The token's catalog has no image service.
     NoImageEndpoint(NoImageEndpoint),
-    /// The request was not answered in time.
+    /// The deadline of the request passed.
     Timeout,
-    /// A fault of this program; the cause is in the log alone.
+    /// A fault of this program; the cause goes to the log only.
     Internal,
 }
 
-/// What Glance was asked when it failed; the same failure reads differently.
+/// The failed call to Glance. The fault depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GlanceOperation {
     /// A list.
@@ -112,12 +114,12 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// An error as it goes to the client.
+/// An error in the form that the client receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The status line's code.
     pub status: StatusCode,
-    /// The text after `message`.
+    /// The value of `message`.
     pub message: String,
     /// `Retry-After`, where waiting helps.
     pub retry_after: Option<String>,
@@ -140,7 +142,7 @@ impl Fault {
         }
     }
 
-    /// Nova's name for this kind of fault.
+    /// The key of the fault's object, by status.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.status.as_u16() {
@@ -170,11 +172,11 @@ impl Fault {
     }
 }
 
-/// How long a client should wait when something upstream is away, in seconds.
+/// `Retry-After` in seconds when an upstream service is unavailable.
 const RETRY_SECONDS: &str = "5";
 
 impl ApiError {
-    /// How Nova puts this error, or how it should where Nova fails its users.
+    /// Nova's fault for this error, or a deviation's where Nova answers 500.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -186,6 +188,10 @@ impl ApiError {
             Self::UriTooLong => Fault::new(
                 StatusCode::URI_TOO_LONG,
                 "The URI of the request is too long.",
+            ),
+            Self::InvalidHost => Fault::new(
+                StatusCode::BAD_REQUEST,
+                "The Host header is not a host name or address with an optional port.",
             ),
             Self::BodyTimeout => Fault::new(
                 StatusCode::REQUEST_TIMEOUT,
@@ -266,7 +272,7 @@ impl ApiError {
     }
 }
 
-/// What Glance's outcomes mean to a client of Nova. The one place for all of them.
+/// The fault for each failure of Glance.
 fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> Fault {
     match (error, operation) {
         (GlanceError::BadRequest(explanation), _) => {

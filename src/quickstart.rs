@@ -1,22 +1,27 @@
-//! The first requests to try, printed when there is nothing to set up before them.
+//! The first requests to try, printed when nothing has to be set up before them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Lines for a shell, for a gateway that listens on `address` with `server.path_prefix`. `sample`
-/// is an image that anybody may see; without one there is only a list to ask for.
+/// Commands for a shell, for a gateway that listens on `address` with `server.path_prefix`.
+/// `sample` is the id of an image that a caller without a token may change; without one there is
+/// only a list to read.
 #[must_use]
 pub fn text(address: SocketAddr, path_prefix: &str, sample: Option<&str>) -> String {
-    let base = format!("http://{}{path_prefix}/v2.1/images", reachable(address));
-    let mut paths = vec!["detail".to_owned()];
+    let images = format!("http://{}{path_prefix}/v2.1/images", reachable(address));
+    let mut lines = vec!["Try it:".to_owned(), format!("  curl '{images}/detail'")];
     if let Some(id) = sample {
-        paths.extend([id.to_owned(), format!("{id}/metadata")]);
+        let metadata = format!("'{images}/{id}/metadata'");
+        let body = r#"'{"metadata": {"team": "blue"}}'"#;
+        lines.extend([
+            format!("  curl '{images}/{id}'"),
+            format!("  curl -X POST -H 'Content-Type: application/json' -d {body} {metadata}"),
+            format!("  curl {metadata}"),
+        ]);
     }
-    let mut lines = vec!["Try it:".to_owned()];
-    lines.extend(paths.iter().map(|path| format!("  curl '{base}/{path}'")));
     lines.join("\n")
 }
 
-/// Every address of a machine is no address to connect to.
+/// An unspecified address is none to connect to: loopback of the same family is.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -36,13 +41,15 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_shown_where_there_is_one() {
+    fn an_image_is_read_and_changed_where_there_is_one() {
         assert_eq!(
             lines("127.0.0.1:8774", Some("i")),
             [
                 "Try it:",
                 "  curl 'http://127.0.0.1:8774/compute/v2.1/images/detail'",
                 "  curl 'http://127.0.0.1:8774/compute/v2.1/images/i'",
+                "  curl -X POST -H 'Content-Type: application/json' -d '{\"metadata\": {\"team\": \
+                 \"blue\"}}' 'http://127.0.0.1:8774/compute/v2.1/images/i/metadata'",
                 "  curl 'http://127.0.0.1:8774/compute/v2.1/images/i/metadata'",
             ]
         );
@@ -50,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_are_reached_through_loopback() {
+    fn an_unspecified_address_is_reached_through_loopback() {
         assert!(lines("0.0.0.0:1", None)[1].contains("'http://127.0.0.1:1/"));
         assert!(lines("[::]:1", None)[1].contains("'http://[::1]:1/"));
     }

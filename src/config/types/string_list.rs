@@ -1,4 +1,4 @@
-//! Lists in settings: an array in the file, comma-separated in the environment.
+//! Lists: an array in a file, text with commas in the environment.
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, value::StringDeserializer};
 
@@ -9,14 +9,14 @@ enum Written {
     Array(Vec<String>),
 }
 
-/// Reads a list of `T`; blank items are left out, so that a trailing comma does no harm.
+/// Reads a list of `T` for serde. Blank items are left out, so a trailing comma does no harm.
 pub fn deserialize<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,
 {
     let items = match Written::deserialize(deserializer)
-        .map_err(|_| D::Error::custom("expected a list of strings, or one with commas"))?
+        .map_err(|_| D::Error::custom("must be a list of strings, or one string with commas"))?
     {
         Written::Commas(text) => text.split(',').map(str::to_owned).collect(),
         Written::Array(items) => items,

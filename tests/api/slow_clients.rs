@@ -60,7 +60,6 @@ fn a_crowd_of_slow_connections_is_no_burden_for_others() {
         .map(|text| text.parse().unwrap());
     let settings = [
         ("SERVER__LISTEN", "127.0.0.1:0"),
-        ("AUTH__MODE", "none"),
         ("LOG__ACCESS", "false"),
         ("SERVER__HEAD_TIMEOUT", "1h"),
     ];

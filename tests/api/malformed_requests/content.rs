@@ -55,7 +55,6 @@ fn nothing_a_client_sends_forges_a_line_of_the_log() {
     for format in ["json", "text"] {
         let settings = [
             ("SERVER__LISTEN", "127.0.0.1:0"),
-            ("AUTH__MODE", "none"),
             ("LOG__FORMAT", format),
             ("LOG__LEVEL", "trace"),
         ];

@@ -2,10 +2,9 @@
 
 use crate::admin::{Admin, Readiness, Target};
 use crate::apis::nova::NovaService;
-use crate::banner;
 use crate::cache::coherence::SingleProcess;
 use crate::cache::{ReadThrough, ResponseCache};
-use crate::config::{self, AuthMode, GlanceMode, Settings};
+use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
@@ -13,6 +12,7 @@ use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
+use crate::quickstart;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
@@ -22,11 +22,15 @@ use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, cl
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
+use url::Url;
 
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The runtime for upstream work cannot be had.
+    /// The settings do not allow what was found at start.
+    #[error("{0}")]
+    Settings(Violation),
+    /// The runtime for upstream calls cannot start.
     #[error("cannot start the runtime for upstream calls: {0}")]
     Runtime(#[source] std::io::Error),
     /// The HTTP client cannot be set up.
@@ -43,22 +47,41 @@ pub enum StartError {
     Server(#[from] BindError),
 }
 
-/// A gateway that is ready to accept connections.
-pub struct App {
-    server: Server,
-    /// Kept for as long as requests are served.
-    upstream: runtime::RuntimeGuard,
-    /// The Glance inside this process, where the settings want one.
-    embedded: Option<EmbeddedGlance>,
-    /// The operator's port, where the settings want one.
-    admin: Option<Admin>,
-    readiness: Arc<Readiness>,
-    banner: Option<String>,
+impl StartError {
+    /// Whether other settings are the remedy, rather than another try.
+    #[must_use]
+    pub fn is_settings(&self) -> bool {
+        match self {
+            Self::Settings(_) | Self::Keystone(BuildError::Settings(_)) => true,
+            Self::Runtime(_)
+            | Self::Client(_)
+            | Self::Keystone(BuildError::Random(_))
+            | Self::Embedded(_)
+            | Self::Server(_) => false,
+        }
+    }
 }
 
-impl App {
+/// A gateway that is ready to accept connections.
+pub struct Application {
+    server: Server,
+    /// Runs upstream calls for as long as requests are served.
+    upstream: runtime::RuntimeGuard,
+    /// The Glance inside this process, with `glance.mode = "embedded"`.
+    embedded: Option<EmbeddedGlance>,
+    /// The admin listener, unless it is off.
+    admin: Option<Admin>,
+    readiness: Arc<Readiness>,
+    quickstart: Option<String>,
+}
+
+impl Application {
     /// Builds everything and binds the listeners, inside an actix system. `settings` come from
     /// [`crate::config::load`]; `log` takes the access lines.
+    ///
+    /// # Errors
+    /// When a part cannot start, or when the socket that the process inherited is one that the
+    /// settings do not allow.
     pub fn build(settings: &Settings, log: &LogWriter) -> Result<Self, StartError> {
         let (upstream, spawner) =
             runtime::start(upstream_threads()).map_err(StartError::Runtime)?;
@@ -95,16 +118,18 @@ impl App {
         metrics.register(|registry| cache.metrics().register(registry));
         metrics.on_scrape(move || cache.update_gauges());
         let server = Server::bind(front)?;
+        if let Some(violation) = settings.check_listener(server.address()) {
+            return Err(StartError::Settings(violation));
+        }
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
-        if let Some(admin) = &admin {
-            tracing::info!(address = %admin.address(), "the operator's port is open");
-        }
-        let open = settings.auth.mode == Some(AuthMode::None);
-        let banner = embedded.as_ref().filter(|_| open).map(|glance| {
+        let admin_address = admin.as_ref().map(Admin::address);
+        log_summary(settings, server.address(), admin_address);
+        let is_open = settings.auth.mode == Some(AuthMode::None);
+        let quickstart = embedded.as_ref().filter(|_| is_open).map(|glance| {
             let prefix = &settings.server.path_prefix;
-            banner::text(server.address(), prefix, glance.sample_image())
+            quickstart::text(server.address(), prefix, glance.sample_image())
         });
         Ok(Self {
             server,
@@ -112,7 +137,7 @@ impl App {
             embedded,
             admin,
             readiness,
-            banner,
+            quickstart,
         })
     }
 
@@ -122,16 +147,16 @@ impl App {
         self.server.address()
     }
 
-    /// The address of the operator's port, where there is one.
+    /// The address of the admin listener, unless it is off.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// What to try first, for a gateway that needs no cloud and no token.
+    /// The first requests to try, for a gateway that needs no cloud and no token.
     #[must_use]
-    pub fn banner(&self) -> Option<&str> {
-        self.banner.as_deref()
+    pub fn quickstart(&self) -> Option<&str> {
+        self.quickstart.as_deref()
     }
 
     /// Serves until `stop` is ready and the requests in flight are answered. `ready` is called
@@ -156,6 +181,28 @@ impl App {
         drop(self.upstream);
         served
     }
+}
+
+/// Logs which cloud is served, and where, in one line.
+fn log_summary(settings: &Settings, clients: SocketAddr, admin: Option<SocketAddr>) {
+    let keystone = match (settings.auth.mode, &settings.keystone.auth_url) {
+        (Some(AuthMode::Keystone), Some(url)) => url.as_str(),
+        (Some(AuthMode::Passthrough), _) => "none (Glance judges tokens)",
+        (Some(AuthMode::Keystone | AuthMode::None) | None, _) => "none (no tokens needed)",
+    };
+    let endpoints: Vec<_> = settings.glance.endpoints.iter().map(Url::as_str).collect();
+    let glance = match settings.glance.mode {
+        Some(GlanceMode::Embedded) => "embedded".to_owned(),
+        Some(GlanceMode::External) | None if endpoints.is_empty() => "catalog".to_owned(),
+        Some(GlanceMode::External) | None => endpoints.join(","),
+    };
+    let cache = if settings.cache.enabled {
+        humantime::format_duration(settings.cache.ttl).to_string()
+    } else {
+        "off".to_owned()
+    };
+    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(keystone, glance, cache, %clients, admin, "serving");
 }
 
 /// One thread parses while another renders; more would only take cores from the workers.
