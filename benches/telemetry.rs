@@ -7,20 +7,26 @@ use nova_image_proxy::config::LogFormat;
 use nova_image_proxy::telemetry::access_log::{AccessLog, AccessLogEntry};
 use nova_image_proxy::telemetry::log_writer::LogWriter;
 use nova_image_proxy::telemetry::metrics::{
-    CacheOutcome, MethodLabel, Metrics, RequestSample, RouteLabel, StatusLabel, VersionLabel,
+    ApiLabels, ApiRequestMetrics, CacheOutcome, MethodLabel, Metrics, RequestSample, StatusLabel,
 };
 use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-fn count(metrics: &Metrics) {
+const LABELS: ApiLabels = ApiLabels {
+    api: "compute",
+    routes: &["unknown", "/images/{image_id}"],
+    versions: &["none", "2.1-2.35"],
+};
+
+fn count(metrics: &Metrics, api: &ApiRequestMetrics) {
     metrics.cache.hits.inc();
-    metrics.requests.count(black_box(RequestSample {
-        route: RouteLabel::Image,
+    api.count(black_box(RequestSample {
+        route: 1,
         method: MethodLabel::of("GET"),
         status: StatusLabel::of(Some(200)),
-        version: VersionLabel::Images,
+        version: 1,
         cache: Some(CacheOutcome::Hit),
         duration: Duration::from_micros(9),
     }));
@@ -34,7 +40,8 @@ fn record() -> AccessLogEntry<'static> {
         project: Some("0123456789abcdef0123456789abcdef"),
         user: Some("fedcba9876543210fedcba9876543210"),
         method: "GET",
-        route: RouteLabel::Image,
+        api: "compute",
+        route: "/images/{image_id}",
         path: "/v2.1/images/11111111-2222-4333-8444-555555555555",
         status: Some(200),
         version: Some((2, 35)),
@@ -47,17 +54,21 @@ fn record() -> AccessLogEntry<'static> {
 
 fn counting(criterion: &mut Criterion) {
     let metrics = Metrics::default();
-    criterion.bench_function("a request counted", |bench| bench.iter(|| count(&metrics)));
+    let api = metrics.requests.api(LABELS);
+    criterion.bench_function("a request counted", |bench| {
+        bench.iter(|| count(&metrics, &api));
+    });
     let others = Metrics::default();
+    let other_api = others.requests.api(LABELS);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| {
             while !stop.load(Relaxed) {
-                count(&others);
+                count(&others, &other_api);
             }
         });
         criterion.bench_function("a request counted while another thread counts", |bench| {
-            bench.iter(|| count(&others));
+            bench.iter(|| count(&others, &other_api));
         });
         stop.store(true, Relaxed);
         assert!(busy.join().is_ok());

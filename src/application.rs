@@ -1,8 +1,8 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
-use crate::apis::nova::ImageService;
 use crate::apis::nova::write_locks::WriteLocks;
+use crate::apis::nova::{ImageService, NovaApi};
 use crate::cache::ResponseCache;
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
@@ -113,11 +113,19 @@ impl Application {
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
-        show_requests(&mut metrics, &front.concurrency_limit);
-        show_calls(&mut metrics, front.service.glance.counters());
-        let answers = Arc::clone(&front.service.answers);
+        let nova = nova_api(settings, mode, counted, spawner, endpoints, &metrics);
+        show_calls(&mut metrics, nova.service.glance.counters());
+        let answers = Arc::clone(&nova.service.answers);
         metrics.on_scrape(move || answers.update_gauges());
+        let access_log =
+            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let front = AppState::new(
+            settings.server.clone(),
+            metrics.requests.clone(),
+            access_log,
+        )
+        .with_api(nova);
+        show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
@@ -348,27 +356,27 @@ fn gauge(now: u64) -> MetricValue {
     MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
-fn front(
+fn nova_api(
     settings: &Settings,
     mode: AuthBackend,
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
     metrics: &Metrics,
-    log: &LogWriter,
-) -> AppState {
+) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
         max_answer: settings.glance.max_answer,
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
-    AppState {
+    NovaApi {
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
             endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
+            spawner.clone(),
         ),
         service: Arc::new(ImageService {
             locks: WriteLocks::default(),
@@ -377,10 +385,7 @@ fn front(
             answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
             transitional_window: settings.cache.transitional_window,
         }),
-        concurrency_limit: Arc::default(),
         cached: settings.cache.enabled,
-        access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
-        metrics: metrics.requests.clone(),
         server: settings.server.clone(),
         spawner,
     }

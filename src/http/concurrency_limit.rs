@@ -1,6 +1,6 @@
 //! How many requests are answered at a time.
 
-use crate::apis::nova::ApiError;
+use super::error::HttpError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Counts the requests in flight. One too many is refused at once: a queue here would only make
@@ -17,7 +17,7 @@ pub struct Permit<'g>(&'g ConcurrencyLimit);
 
 impl ConcurrencyLimit {
     /// Lets a request in unless there are `max` already.
-    pub fn try_acquire(&self, max: usize) -> Result<Permit<'_>, ApiError> {
+    pub fn try_acquire(&self, max: usize) -> Result<Permit<'_>, HttpError> {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) < max {
             return Ok(Permit(self));
         }
@@ -31,7 +31,7 @@ impl ConcurrencyLimit {
                 "too many requests at a time (server.max_in_flight)"
             );
         }
-        Err(ApiError::Overloaded)
+        Err(HttpError::Overloaded)
     }
 
     /// How many requests are being answered.

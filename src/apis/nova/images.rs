@@ -5,6 +5,7 @@ use super::handler_response::HandlerResponse;
 use super::list_query;
 use super::service::{ImageService, OperationInput, while_doing};
 use super::view::{self, Detail, ListView};
+use crate::http::HttpError;
 
 /// `GET /images` and `GET /images/detail`: all images there are, or `limit` of them.
 pub async fn list(
@@ -56,7 +57,7 @@ pub async fn delete(
 ) -> Result<HandlerResponse, ApiError> {
     let id = request.image_id()?;
     let turn = service.locks.lock(id, request.caller.deadline).await;
-    let _turn = turn.ok_or(ApiError::Timeout)?;
+    let _turn = turn.ok_or(HttpError::Timeout)?;
     let mut write = service.answers.write(id);
     let deleted = service.glance.delete(&request.caller, id);
     let deleted = service

@@ -8,6 +8,7 @@ use super::service::{ImageService, OperationInput, while_doing};
 use super::{list_query, metadata_body, view};
 use crate::cache::WriteGuard;
 use crate::glance::{CallContext, GlanceError, Image, ImageDocument, ImageId, patch};
+use crate::http::HttpError;
 
 /// `GET /images/{id}/metadata`
 pub async fn list(
@@ -89,7 +90,7 @@ async fn write(
 ) -> Result<ImageDocument, ApiError> {
     let id = request.image_id()?;
     let turn = service.locks.lock(id, request.caller.deadline).await;
-    let _turn = turn.ok_or(ApiError::Timeout)?;
+    let _turn = turn.ok_or(HttpError::Timeout)?;
     // Also for a change that turns out to change nothing: its client was told of the image as it
     // is now, and must not be shown an older one afterwards.
     let mut write = service.answers.write(id);
