@@ -56,6 +56,8 @@ mod recorded;
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
 #[cfg(test)]
+mod request_table;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod samples;
