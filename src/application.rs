@@ -1,17 +1,19 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
-use crate::apis::nova::ImageService;
-use crate::apis::nova::write_locks::WriteLocks;
-use crate::cache::ResponseCache;
+use crate::apis::nova::{NovaApi, NovaService};
+use crate::cache::coherence::SingleProcess;
+use crate::cache::{ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
+use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
@@ -110,15 +112,25 @@ impl Application {
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
-        show_requests(&mut metrics, &front.concurrency_limit);
-        metrics.register(|registry| front.service.glance.metrics().register(registry));
-        let answers = Arc::clone(&front.service.answers);
-        metrics.on_scrape(move || answers.update_gauges());
+        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(nova.service.images.cache());
+        metrics.register(|registry| cache.metrics().register(registry));
+        metrics.on_scrape(move || cache.update_gauges());
+        let access_log =
+            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let front = AppState::new(
+            settings.server.clone(),
+            metrics.requests.clone(),
+            access_log,
+        )
+        .with_api(nova);
+        show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
+        show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
@@ -286,44 +298,75 @@ fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     metrics.register_callback("requests_in_flight", help, inside);
 }
 
+/// Adds the clients' connections.
+fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
+    type Read = fn(&ConnectionTracker) -> MetricValue;
+    let numbers: [(&'static str, &'static str, Read); 4] = [
+        ("connections_open", "Connections of clients", |now| {
+            gauge(now.open() as u64)
+        }),
+        (
+            "connections_accepted",
+            "Connections of clients so far",
+            |now| MetricValue::Count(now.accepted()),
+        ),
+        (
+            "connections_timed_out",
+            "Connections closed because the client sent or took too little in its time",
+            |now| MetricValue::Count(now.timed_out()),
+        ),
+        (
+            "late_requests",
+            "Requests lost because their idle connection was being closed",
+            |now| MetricValue::Count(now.late_requests()),
+        ),
+    ];
+    for (name, help, read) in numbers {
+        let tracker = Arc::clone(server.connections());
+        metrics.register_callback(name, help, move || read(&tracker));
+    }
+    let help = "Most connections of clients at a time (server.max_connections)";
+    metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
+}
+
 /// A number that goes up and down, as far as it can be shown.
 fn gauge(now: u64) -> MetricValue {
     MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
-fn front(
+fn nova_api(
     settings: &Settings,
     mode: AuthBackend,
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
-    metrics: &Metrics,
-    log: &LogWriter,
-) -> AppState {
+) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
         max_answer: settings.glance.max_answer,
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
-    AppState {
+    let cache = Arc::new(ResponseCache::new(&settings.cache));
+    NovaApi {
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
             endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
+            spawner.clone(),
         ),
-        service: Arc::new(ImageService {
-            locks: WriteLocks::default(),
-            glance: GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+        service: Arc::new(NovaService {
+            reads: ReadThrough::new(Arc::clone(&cache)),
+            images: ImageService::new(
+                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                cache,
+                Arc::new(SingleProcess),
+                settings.cache.transitional_window,
+            ),
             settings: settings.nova.clone(),
-            answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
-            transitional_window: settings.cache.transitional_window,
         }),
-        concurrency_limit: Arc::default(),
         cached: settings.cache.enabled,
-        access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
-        metrics: metrics.requests.clone(),
         server: settings.server.clone(),
         spawner,
     }

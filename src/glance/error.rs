@@ -43,9 +43,15 @@ pub enum GlanceError {
     /// The connection broke after the call was sent: Glance may have acted, and its state shows whether.
     #[error("Glance is unavailable: {0}")]
     Interrupted(String),
-    /// Timed out, or 503: Glance may have acted, or may still act.
+    /// Bytes that are not HTTP: Glance may have acted.
+    #[error("the response is not HTTP: {0}")]
+    InvalidHttp(String),
+    /// Timed out: Glance may have acted, or may still act.
     #[error("Glance is unavailable: {0}")]
     Unavailable(String),
+    /// A status from 500 on, of Glance or of a proxy before it.
+    #[error("Glance answered {0}")]
+    ServerError(StatusCode),
     /// A response that Glance never gives: another status, or a body of the wrong shape.
     #[error("invalid response from Glance: {0}")]
     InvalidResponse(String),
@@ -60,9 +66,8 @@ impl From<TransportError> for GlanceError {
             TransportError::Connect(_) => Self::NotSent(error.to_string()),
             TransportError::Interrupted(_) => Self::Interrupted(error.to_string()),
             TransportError::Timeout => Self::Unavailable(error.to_string()),
-            TransportError::TooLarge { .. } | TransportError::InvalidHttp(_) => {
-                Self::InvalidResponse(error.to_string())
-            }
+            TransportError::InvalidHttp(_) => Self::InvalidHttp(error.to_string()),
+            TransportError::TooLarge { .. } => Self::InvalidResponse(error.to_string()),
         }
     }
 }
@@ -82,10 +87,21 @@ impl From<InvalidResponse> for GlanceError {
     }
 }
 
+/// What is known of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Glance did not carry it out: it refused the write, or never received it.
+    NotApplied,
+    /// Glance has answered, and may have carried it out; it will not do so later.
+    Answered,
+    /// Glance may have carried it out, or may still do so.
+    Unknown,
+}
+
 impl GlanceError {
-    /// False if a write may still be applied: it was sent, but no response says what became of it.
+    /// What a write that failed with this error has come to.
     #[must_use]
-    pub fn is_outcome_known(&self) -> bool {
+    pub fn write_outcome(&self) -> WriteOutcome {
         match self {
             Self::BadRequest(_)
             | Self::Unauthorized
@@ -94,11 +110,15 @@ impl GlanceError {
             | Self::Conflict(_)
             | Self::OverLimit { .. }
             | Self::UriTooLong
-            | Self::NotSent(_) => true,
-            Self::Interrupted(_)
-            | Self::Unavailable(_)
-            | Self::InvalidResponse(_)
-            | Self::TooManyImages(_) => false,
+            | Self::NotSent(_) => WriteOutcome::NotApplied,
+            // A proxy's word for an exchange behind it that broke or timed out.
+            Self::ServerError(StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+            | Self::Interrupted(_)
+            | Self::InvalidHttp(_)
+            | Self::Unavailable(_) => WriteOutcome::Unknown,
+            Self::ServerError(_) | Self::InvalidResponse(_) | Self::TooManyImages(_) => {
+                WriteOutcome::Answered
+            }
         }
     }
 
@@ -118,7 +138,9 @@ impl GlanceError {
             | Self::OverLimit { .. }
             | Self::UriTooLong
             | Self::NotSent(_)
+            | Self::InvalidHttp(_)
             | Self::Unavailable(_)
+            | Self::ServerError(_)
             | Self::InvalidResponse(_)
             | Self::TooManyImages(_) => false,
         }
@@ -143,7 +165,7 @@ impl GlanceError {
                     .map(str::to_owned),
             },
             414 => Self::UriTooLong,
-            503 => Self::Unavailable("it answered 503".to_owned()),
+            500..=599 => Self::ServerError(answer.status),
             status => Self::InvalidResponse(format!("status {status}")),
         }
     }
@@ -163,14 +185,43 @@ mod tests {
     }
 
     #[test]
-    fn a_write_without_a_response_may_still_be_applied() {
-        let of = |error: TransportError| GlanceError::from(error).is_outcome_known();
-        assert!(of(TransportError::Connect("refused".into())));
-        assert!(!of(TransportError::Timeout));
-        assert!(!of(TransportError::Interrupted("reset".into())));
-        assert!(!of(TransportError::TooLarge { limit: 1 }));
-        assert!(GlanceError::Conflict(String::new()).is_outcome_known());
-        assert!(!GlanceError::InvalidResponse("status 500".into()).is_outcome_known());
+    fn a_write_that_was_sent_and_not_answered_may_still_be_carried_out() {
+        let of = |error: TransportError| GlanceError::from(error).write_outcome();
+        let text = || "reason".to_owned();
+        assert_eq!(
+            of(TransportError::Connect(text())),
+            WriteOutcome::NotApplied
+        );
+        assert_eq!(of(TransportError::Timeout), WriteOutcome::Unknown);
+        assert_eq!(
+            of(TransportError::Interrupted(text())),
+            WriteOutcome::Unknown
+        );
+        assert_eq!(
+            of(TransportError::InvalidHttp(text())),
+            WriteOutcome::Unknown
+        );
+        assert_eq!(
+            of(TransportError::TooLarge { limit: 1 }),
+            WriteOutcome::Answered
+        );
+    }
+
+    #[test]
+    fn an_answer_to_a_write_is_an_outcome_unless_a_proxy_speaks_of_a_broken_exchange() {
+        for (outcome, statuses) in [
+            (
+                WriteOutcome::NotApplied,
+                &[400, 401, 403, 404, 409, 413, 414, 429][..],
+            ),
+            (WriteOutcome::Answered, &[201, 302, 405, 500, 501, 503, 599]),
+            (WriteOutcome::Unknown, &[502, 504]),
+        ] {
+            for &status in statuses {
+                let error = GlanceError::of_response(&response(status));
+                assert_eq!(error.write_outcome(), outcome, "{status}");
+            }
+        }
     }
 
     #[test]
@@ -188,12 +239,12 @@ mod tests {
     fn a_uri_that_is_too_long_for_glance_is_an_error_of_its_own() {
         let error = GlanceError::of_response(&response(414));
         assert!(matches!(error, GlanceError::UriTooLong), "{error}");
-        assert!(error.is_outcome_known());
+        assert_eq!(error.write_outcome(), WriteOutcome::NotApplied);
     }
 
     #[test]
     fn a_status_glance_never_gives_is_an_invalid_response() {
-        for status in [201, 302, 405, 410, 500, 502, 504] {
+        for status in [201, 302, 405, 410, 418, 999] {
             let error = GlanceError::of_response(&response(status));
             assert!(matches!(error, GlanceError::InvalidResponse(_)), "{status}");
         }

@@ -1,6 +1,7 @@
 //! The client of Glance, the Image service, version 2. The only code that knows its wire format.
 
 pub mod client;
+mod date;
 mod endpoint_pools;
 mod error;
 mod explanation;
@@ -12,7 +13,8 @@ pub mod patch;
 mod query;
 
 pub use client::{CallContext, CallLimits, GlanceClient};
-pub use error::GlanceError;
+pub use date::utc;
+pub use error::{GlanceError, WriteOutcome};
 pub use image_document::ImageDocument;
 pub use image_id::{ImageId, InvalidImageId};
 pub use model::{

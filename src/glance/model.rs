@@ -57,6 +57,8 @@ pub struct Image<'j> {
     pub id: Option<&'j RawValue>,
     /// The image's name, often null.
     pub name: Option<&'j RawValue>,
+    /// The id of the project that the image belongs to.
+    pub owner: Option<&'j RawValue>,
     /// `active`, `queued`, …
     pub status: Option<&'j RawValue>,
     /// Bytes of image data; null until there are any.
@@ -142,6 +144,7 @@ impl<'de> Visitor<'de> for ImageVisitor {
             let field = match key.0.as_ref() {
                 "id" => &mut image.id,
                 "name" => &mut image.name,
+                "owner" => &mut image.owner,
                 "status" => &mut image.status,
                 "size" => &mut image.size,
                 "min_ram" => &mut image.min_ram,

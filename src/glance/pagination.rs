@@ -91,7 +91,7 @@ impl GlanceClient {
     }
 }
 
-/// The pages of one list, one at a time. While a page is in use its successor is fetched, and no page
+/// The pages of one list, one at a time, with backpressure: while a page is in use its successor is fetched, and no page
 /// beyond that: a slow consumer holds two pages in memory at most.
 #[derive(Debug)]
 pub struct PageStream<S = GlancePages> {
@@ -302,9 +302,12 @@ impl Position {
             Err(error) => return Err(error),
         };
         for (marker, repeated) in resume_points(&self.page, self.start.as_deref()) {
+            let is_whole = repeated == self.page.len();
             let repeated = u64::try_from(repeated).unwrap_or(u64::MAX);
             let size = size.saturating_add(repeated).min(page_size);
             match source.page(request(size, marker)).await {
+                // An endpoint that knows no image of the page may not know the next ones either.
+                Ok(response) if is_whole && Some(response.endpoint) != endpoint => break,
                 Ok(PageResponse { body, endpoint }) => {
                     tracing::debug!("a list goes on from an earlier image: its marker is gone");
                     return Ok(FetchedPage {

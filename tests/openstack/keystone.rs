@@ -295,7 +295,7 @@ async fn tokens_without_a_project_are_told_apart() {
         let token = keystone.validate(&secret).await.unwrap();
         assert_eq!(token.scope_kind(), kind);
         assert_eq!(token.project_id(), None);
-        assert!(IsolationScope::of(&token, CacheIsolation::Project).is_none());
+        assert!(IsolationScope::of(&token, CacheIsolation::Project).is_err());
         if kind == ScopeKind::Unscoped {
             assert_eq!(token.image_endpoint(), Err(NoImageEndpoint::NoCatalog));
             assert!(token.roles().is_empty());

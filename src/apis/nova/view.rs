@@ -6,10 +6,9 @@
 use super::links::LinkBase;
 use super::list_query::next_query;
 use crate::cache::Body;
-use crate::glance::{Image, ImagePage, is_null, json_str, python_str};
+use crate::glance::{Image, ImagePage, is_null, json_str, python_str, utc};
 use crate::util::python_json;
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDateTime, Utc};
 use python_compat::strip;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -271,19 +270,6 @@ fn is_final(text: &str) -> bool {
         && text.bytes().zip(FORM).all(|(byte, form)| match form {
             b'0' => byte.is_ascii_digit(),
             _ => byte == *form,
-        })
-}
-
-/// Parses a date of Glance.
-pub(super) fn utc(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|date| date.to_utc())
-        .ok()
-        .or_else(|| {
-            // Nova reads a date without an offset as UTC.
-            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
-                .map(|naive| naive.and_utc())
-                .ok()
         })
 }
 
