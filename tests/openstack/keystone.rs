@@ -386,8 +386,14 @@ async fn a_service_token_needs_the_service_role() {
     let member = keystone.validate(&secret).await.unwrap();
     let secret = service.token(Some(service.project_scope())).await;
     let service_token = keystone.validate(&secret).await.unwrap();
-    assert!(keystone.authorizes(&member, Some(&service_token), "GET", "/v2.1/images"));
-    assert!(!keystone.authorizes(&member, Some(&member), "GET", "/v2.1/images"));
+    assert!(keystone.authorizes(
+        &member,
+        Some(&service_token),
+        "compute",
+        "GET",
+        "/v2.1/images"
+    ));
+    assert!(!keystone.authorizes(&member, Some(&member), "compute", "GET", "/v2.1/images"));
     user.remove().await;
     service.remove().await;
 }
