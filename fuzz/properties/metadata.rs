@@ -5,7 +5,7 @@ use nova_image_proxy::apis::nova::json::Json;
 use nova_image_proxy::apis::nova::routes::Api;
 use nova_image_proxy::apis::nova::{ApiError, metadata_body};
 use nova_image_proxy::glance::{BASE_PROPERTIES, Image, Properties, patch};
-use nova_image_proxy::images::{MetadataUpdate, UpdateError, properties};
+use nova_image_proxy::images::{MetadataUpdate, properties};
 use serde::Deserialize;
 
 /// # Panics

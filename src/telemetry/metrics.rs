@@ -112,19 +112,26 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::gauge::Gauge;
     use std::time::Duration;
 
     #[test]
     fn what_is_counted_is_shown() {
         let mut metrics = Metrics::default();
-        let handle = metrics.cache.clone();
-        handle.hits.inc();
-        handle.count(CacheLabel::Hit);
-        metrics.on_scrape(move || _ = handle.bytes.set(17));
+        let (lookups, size) = (Counter::<u64>::default(), Gauge::<i64>::default());
+        metrics.register(|registry| {
+            registry.register("lookups", "Lookups", lookups.clone());
+            registry.register("size", "Size", size.clone());
+        });
+        lookups.inc();
+        metrics.on_scrape(move || _ = size.set(17));
         let text = metrics.text();
-        let lookups = "nova_image_proxy_cache_lookups_total{outcome=\"hit\"} 2\n";
-        assert!(text.contains(lookups), "{text}");
-        assert!(text.contains("nova_image_proxy_cache_bytes 17\n"), "{text}");
+        assert!(
+            text.contains("nova_image_proxy_lookups_total 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("nova_image_proxy_size 17\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 

@@ -10,9 +10,14 @@ type Rows<T> = [Row<T>; 256];
 pub struct SlotTable<T>(Box<Rows<T>>);
 
 impl<T: Default> Default for SlotTable<T> {
+    #[expect(clippy::expect_used, reason = "256 rows are collected")]
     fn default() -> Self {
-        let row = || std::array::from_fn(|_| T::default());
-        Self(Box::new(std::array::from_fn(|_| row())))
+        // By way of a vector: an array of this size is too large for the stack.
+        let rows: Vec<Row<T>> = (0..256)
+            .map(|_| std::array::from_fn(|_| T::default()))
+            .collect();
+        let rows: Result<Box<Rows<T>>, _> = rows.into_boxed_slice().try_into();
+        Self(rows.ok().expect("256 rows"))
     }
 }
 
@@ -24,8 +29,8 @@ impl<T> SlotTable<T> {
         reason = "a byte is below 256 and a byte's lower half below 16"
     )]
     pub fn slot(&self, hash: u64) -> &T {
-        let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
-        let (row, column) = (a ^ c ^ e ^ g, b ^ d ^ f ^ h);
+        let half = hash ^ (hash >> 32);
+        let [row, column, ..] = (half ^ (half >> 16)).to_le_bytes();
         let column = (column ^ (column >> 4)) & 0x0f;
         &self.0[usize::from(row)][usize::from(column)]
     }
@@ -60,7 +65,6 @@ mod tests {
     #[test]
     fn hashes_that_differ_in_one_bit_have_different_slots() {
         for bit in 0..64 {
-            // The two halves of the second byte of each pair fold into one.
             assert_eq!(slots([0, 1 << bit]), 2, "{bit}");
         }
     }

@@ -239,12 +239,12 @@ async fn answers_from_memory_are_told_apart() {
         let image = "api=\"compute\",route=\"/images/{image_id}\",method=\"GET\"";
         let timed = format!("request_seconds_count{{{image},cache=\"{outcome}\"}}");
         assert_eq!(series.get(&timed), Some(&number), "{series:#?}");
-        let counted = format!("cache_lookups_total{{outcome=\"{outcome}\"}}");
+        let counted = format!("response_cache_lookups_total{{outcome=\"{outcome}\"}}");
         assert_eq!(series.get(&counted), Some(&number), "{series:#?}");
     }
-    assert!(series["cache_bytes"] > 0.0, "{series:#?}");
+    assert!(series["response_cache_size_bytes"] > 0.0, "{series:#?}");
     assert!(
-        (series["cache_entries"] - 1.0).abs() < f64::EPSILON,
+        (series["response_cache_entries"] - 1.0).abs() < f64::EPSILON,
         "{series:#?}"
     );
 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::cache::{CacheKey, CacheTag};
+use crate::cache::{CacheKey, CacheTag, Invalidation, IsolationScope};
+use crate::config;
+use crate::glance::ImageId;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -15,6 +18,13 @@ enum Trouble {
     Down,
     Refused,
     NoSuchImage,
+    Aborted,
+}
+
+impl From<TaskAborted> for Trouble {
+    fn from(_: TaskAborted) -> Self {
+        Self::Aborted
+    }
 }
 
 impl CacheableError for Trouble {
@@ -31,8 +41,14 @@ fn settings() -> config::Cache {
     config::Cache::default()
 }
 
-fn cache(settings: &config::Cache) -> Arc<ResponseCache<Trouble>> {
-    Arc::new(ResponseCache::new(settings, CacheMetrics::default()))
+type Reads = ReadThrough<Trouble>;
+
+fn cache(settings: &config::Cache) -> Arc<Reads> {
+    Arc::new(Reads::new(Arc::new(ResponseCache::new(settings))))
+}
+
+fn write(cache: &Reads) {
+    cache.cache().invalidate(Invalidation::of_write(&image()));
 }
 
 fn spawner() -> Spawner {
@@ -58,18 +74,18 @@ fn text(body: &Body) -> &str {
 }
 
 async fn fetch(
-    cache: &Arc<ResponseCache<Trouble>>,
+    cache: &Arc<Reads>,
     result: Result<Fetched, Trouble>,
 ) -> Result<(String, CacheOutcome), Trouble> {
     let given = cache
         .fetch(query("q"), &spawner(), async move { result }.boxed())
-        .await
-        .unwrap()?;
+        .await?;
     Ok((text(&given.body).to_owned(), given.outcome))
 }
 
-fn found(cache: &ResponseCache<Trouble>) -> Option<String> {
+fn found(cache: &Reads) -> Option<String> {
     cache
+        .cache()
         .get(&query("q"), Instant::now())
         .map(|body| text(&body).to_owned())
 }
@@ -100,7 +116,6 @@ async fn the_time_counts_from_before_the_fetch() {
     cache
         .fetch(query("q"), &spawner(), slow.boxed())
         .await
-        .unwrap()
         .unwrap();
     assert!(found(&cache).is_some());
     pass(1.0).await;
@@ -133,9 +148,7 @@ async fn errors_are_not_kept() {
 async fn a_write_makes_what_was_kept_old() {
     let cache = cache(&settings());
     fetch(&cache, Ok(fetched("before"))).await.unwrap();
-    let write = cache.write(&image());
-    assert!(found(&cache).is_some(), "the write is not over");
-    drop(write);
+    write(&cache);
     assert_eq!(found(&cache), None);
     let given = fetch(&cache, Ok(fetched("after"))).await.unwrap();
     assert_eq!(given, ("after".into(), CacheOutcome::Miss));
@@ -144,7 +157,7 @@ async fn a_write_makes_what_was_kept_old() {
 
 /// Begins a fetch that waits for `go`.
 fn begin(
-    cache: &Arc<ResponseCache<Trouble>>,
+    cache: &Arc<Reads>,
     go: &Arc<Notify>,
     result: Result<Fetched, Trouble>,
 ) -> tokio::task::JoinHandle<Result<CacheResult, Trouble>> {
@@ -154,10 +167,7 @@ fn begin(
             go.notified().await;
             result
         };
-        cache
-            .fetch(query("q"), &spawner(), slow.boxed())
-            .await
-            .unwrap()
+        cache.fetch(query("q"), &spawner(), slow.boxed()).await
     })
 }
 
@@ -172,7 +182,7 @@ async fn a_read_that_began_before_a_write_is_kept_for_nobody() {
     let (cache, go) = (cache(&settings()), Arc::new(Notify::new()));
     let reader = begin(&cache, &go, Ok(fetched("before")));
     settle().await;
-    drop(cache.write(&image()));
+    write(&cache);
     // A reader after the write does not wait for the old read either.
     let given = fetch(&cache, Ok(fetched("after"))).await.unwrap();
     assert_eq!(given, ("after".into(), CacheOutcome::Miss));
@@ -197,7 +207,6 @@ async fn a_thousand_readers_of_the_same_are_one_fetch() {
                 cache
                     .fetch(query("q"), &spawner(), slow.boxed())
                     .await
-                    .unwrap()
                     .unwrap()
             })
         })
@@ -283,12 +292,19 @@ async fn a_reader_does_not_join_a_fetch_that_began_too_long_ago() {
 async fn after_a_write_of_unknown_outcome_nothing_is_kept_or_shared_for_a_while() {
     let cache = cache(&settings());
     fetch(&cache, Ok(fetched("before"))).await.unwrap();
-    let mut write = cache.write(&image());
-    write.call_started(Instant::now() + Duration::from_secs(1));
-    drop(write);
+    cache.cache().invalidate(Invalidation {
+        uncacheable_for: Duration::from_secs(5),
+        ..Invalidation::of_write(&image())
+    });
     assert_eq!(found(&cache), None);
     let given = fetch(&cache, Ok(fetched("unsure"))).await.unwrap();
-    assert_eq!(given, ("unsure".into(), CacheOutcome::Bypass));
+    assert_eq!(
+        given,
+        (
+            "unsure".into(),
+            CacheOutcome::Bypass(NoCacheReason::WritePending)
+        )
+    );
     assert_eq!(found(&cache), None);
     pass(6.0).await;
     fetch(&cache, Ok(fetched("sure"))).await.unwrap();
@@ -311,7 +327,7 @@ async fn a_stale_answer_is_given_only_when_asked_for_only_while_glance_fails_and
     for trouble in [Trouble::NoSuchImage, Trouble::Refused] {
         assert!(fetch(&cache, Err(trouble)).await.is_err());
     }
-    drop(cache.write(&image()));
+    write(&cache);
     assert!(fetch(&cache, Err(Trouble::Down)).await.is_err());
 }
 
@@ -350,11 +366,10 @@ async fn what_was_answered_to_a_refused_token_is_given_no_more() {
     cache
         .fetch(query.clone(), &spawner(), fetch.boxed())
         .await
-        .unwrap()
         .unwrap();
-    assert!(cache.get(&query, Instant::now()).is_some());
-    cache.invalidate_token(&scope);
-    assert!(cache.get(&query, Instant::now()).is_none());
+    assert!(cache.cache().get(&query, Instant::now()).is_some());
+    cache.cache().invalidate_token(&scope);
+    assert!(cache.cache().get(&query, Instant::now()).is_none());
 }
 
 #[test]
@@ -382,12 +397,95 @@ fn memory_stays_within_the_bound_whatever_is_offered() {
                 cache
                     .fetch(query, &spawner(), async { Ok(fetched) }.boxed())
                     .await
-                    .unwrap()
                     .unwrap();
-                most = most.max(cache.store.size().0);
+                most = most.max(cache.cache().size().0);
             }
             assert!(most <= max_bytes, "{most}");
             assert!(most > max_bytes / 3, "{size} is not cached at all: {most}");
         }
     });
+}
+
+fn with_stale() -> Arc<Reads> {
+    cache(&config::Cache {
+        stale_if_error: Duration::from_secs(60),
+        ..settings()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_with_a_stale_response_waits_two_seconds_and_the_fetch_goes_on() {
+    let (cache, go) = (with_stale(), Arc::new(Notify::new()));
+    fetch(&cache, Ok(fetched("old"))).await.unwrap();
+    pass(3.0).await;
+    let asked_at = Instant::now();
+    let leader = begin(&cache, &go, Ok(fetched("new")));
+    let follower = begin(&cache, &go, Ok(fetched("never")));
+    for reader in [leader, follower] {
+        let given = reader.await.unwrap().unwrap();
+        assert_eq!(
+            (text(&given.body), given.outcome),
+            ("old", CacheOutcome::Stale)
+        );
+    }
+    assert_eq!(asked_at.elapsed(), MAX_WAIT_WITH_STALE);
+    go.notify_one();
+    settle().await;
+    let later = cache.cache().get_stale(&query("q")).unwrap();
+    assert_eq!(text(&later), "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_stale_response_a_write_invalidates_waits_for_the_fresh_one() {
+    let (cache, go) = (with_stale(), Arc::new(Notify::new()));
+    fetch(&cache, Ok(fetched("old"))).await.unwrap();
+    pass(3.0).await;
+    let reader = begin(&cache, &go, Ok(fetched("new")));
+    settle().await;
+    write(&cache);
+    tokio::time::sleep(MAX_WAIT_WITH_STALE * 2).await;
+    assert!(!reader.is_finished());
+    go.notify_one();
+    assert_eq!(text(&reader.await.unwrap().unwrap().body), "new");
+}
+
+#[tokio::test]
+async fn apis_share_the_cache_and_have_errors_of_their_own() {
+    #[derive(Debug, Clone, PartialEq)]
+    struct Other;
+    impl From<TaskAborted> for Other {
+        fn from(_: TaskAborted) -> Self {
+            Self
+        }
+    }
+    impl CacheableError for Other {
+        fn is_upstream(&self) -> bool {
+            false
+        }
+        fn is_caller_specific(&self) -> bool {
+            false
+        }
+    }
+    let one = cache(&settings());
+    let other = ReadThrough::<Other>::new(Arc::clone(one.cache()));
+    let elsewhere = CacheQuery {
+        key: CacheKey::new(IsolationScope::anonymous(), ["other"]),
+        ..query("q")
+    };
+    fetch(&one, Ok(fetched("a"))).await.unwrap();
+    let failed = async { Err(Other) }.boxed();
+    let result = other.fetch(elsewhere.clone(), &spawner(), failed).await;
+    assert_eq!(result.unwrap_err(), Other);
+    let found = async { Ok(fetched("b")) }.boxed();
+    other
+        .fetch(elsewhere.clone(), &spawner(), found)
+        .await
+        .unwrap();
+    let cached = || {
+        let queries = [&query("q"), &elsewhere];
+        queries.map(|query| one.cache().get(query, Instant::now()).is_some())
+    };
+    assert_eq!(cached(), [true, true]);
+    write(&one);
+    assert_eq!(cached(), [false, false]);
 }

@@ -227,7 +227,7 @@ async fn a_failing_page_fails_the_list() {
         .mount(&server)
         .await;
     let error = ids(&server, CALL, ImageQuery::default()).await.unwrap_err();
-    assert!(matches!(error, GlanceError::Unavailable(_)), "{error}");
+    assert!(matches!(error, GlanceError::ServerError(_)), "{error}");
 }
 
 #[tokio::test]
