@@ -1,7 +1,7 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
-use crate::apis::nova::NovaService;
+use crate::apis::nova::{NovaApi, NovaService};
 use crate::cache::coherence::SingleProcess;
 use crate::cache::{ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
@@ -111,12 +111,20 @@ impl Application {
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
-        show_requests(&mut metrics, &front.concurrency_limit);
-        metrics.register(|registry| front.service.images.glance().metrics().register(registry));
-        let cache = Arc::clone(front.service.images.cache());
+        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(nova.service.images.cache());
         metrics.register(|registry| cache.metrics().register(registry));
         metrics.on_scrape(move || cache.update_gauges());
+        let access_log =
+            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let front = AppState::new(
+            settings.server.clone(),
+            metrics.requests.clone(),
+            access_log,
+        )
+        .with_api(nova);
+        show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
@@ -293,15 +301,13 @@ fn gauge(now: u64) -> MetricValue {
     MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
-fn front(
+fn nova_api(
     settings: &Settings,
     mode: AuthBackend,
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
-    metrics: &Metrics,
-    log: &LogWriter,
-) -> AppState {
+) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
         max_answer: settings.glance.max_answer,
@@ -309,12 +315,13 @@ fn front(
         max_images: settings.glance.max_images,
     };
     let cache = Arc::new(ResponseCache::new(&settings.cache));
-    AppState {
+    NovaApi {
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
             endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
+            spawner.clone(),
         ),
         service: Arc::new(NovaService {
             reads: ReadThrough::new(Arc::clone(&cache)),
@@ -326,10 +333,7 @@ fn front(
             ),
             settings: settings.nova.clone(),
         }),
-        concurrency_limit: Arc::default(),
         cached: settings.cache.enabled,
-        access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
-        metrics: metrics.requests.clone(),
         server: settings.server.clone(),
         spawner,
     }

@@ -1,14 +1,14 @@
 //! A gateway that serves Nova's deprecated image API from Glance v2.
 //!
-//! A request comes in through [`server`], passes [`http`] (ids, token, route, microversion, body),
-//! is answered by [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
+//! A request comes in through [`server`], passes [`http`] (ids, limits, access log), is answered by
+//! [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
 //! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`application`]
 //! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] starts a Glance of its own.
 //!
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! application, cli ▸ admin, quickstart, embedded ▸ server ▸ http ▸ apis ▸ images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! application, cli ▸ admin, quickstart, embedded ▸ server, apis ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -40,10 +40,8 @@ mod direction {
         &["main"],
         &["application", "cli"],
         &["admin", "quickstart", "embedded"],
-        &["server"],
-        &["http"],
-        &["apis"],
-        &["images"],
+        &["server", "apis"],
+        &["http", "images"],
         &["cache"],
         &["glance", "keystone"],
         &["upstream"],

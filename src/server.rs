@@ -65,8 +65,8 @@ pub struct Server {
 impl Server {
     /// Takes the socket that was handed over, or binds `server.listen`.
     pub fn bind(front: AppState) -> Result<Self, BindError> {
-        let wanted = front.server.listen;
-        let (listener, origin) = socket::clients(&front.server)?;
+        let wanted = front.server().listen;
+        let (listener, origin) = socket::clients(front.server())?;
         let address = listener
             .local_addr()
             .map_err(|source| BindError::new("server.listen", wanted, source))?;
@@ -100,7 +100,7 @@ impl Server {
         ready: impl FnOnce(SocketAddr),
     ) -> io::Result<()> {
         let (address, connections) = (self.address, Arc::clone(&self.connections));
-        let settings = self.front.server.clone();
+        let settings = self.front.server().clone();
         let server = self.start()?;
         let handle = server.handle();
         let ended = actix_web::rt::spawn(server);
@@ -143,7 +143,7 @@ impl Server {
             connections,
             ..
         } = self;
-        let settings = front.server.clone();
+        let settings = front.server().clone();
         let workers = match settings.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,

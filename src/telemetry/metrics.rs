@@ -13,8 +13,9 @@ mod tokens;
 mod upstream;
 
 pub use callback_metric::MetricValue;
-pub use labels::{CacheLabel, CallOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
-pub use requests::{RequestMetrics, RequestSample};
+pub(crate) use labels::label;
+pub use labels::{ApiLabels, CacheLabel, CallOutcome, MethodLabel, StatusLabel};
+pub use requests::{ApiRequestMetrics, RequestMetrics, RequestSample};
 pub use tokens::TokenMetrics;
 pub use upstream::{CallTimer, UpstreamMetrics};
 
@@ -139,12 +140,17 @@ mod tests {
         let mut metrics = Metrics::default();
         metrics.register_callback("watched", "A number", || MetricValue::Gauge(-5));
         metrics.register_callback("seen", "A number that grows", || MetricValue::Count(7));
+        let api = metrics.requests.api(ApiLabels {
+            api: "test",
+            routes: &["unknown", "/images/{image_id}"],
+            versions: &["none", "v2", "2.1-2.35"],
+        });
         for _ in 0..2 {
-            metrics.requests.count(RequestSample {
-                route: RouteLabel::Image,
+            api.count(RequestSample {
+                route: 1,
                 method: MethodLabel::Get,
                 status: StatusLabel::Ok,
-                version: VersionLabel::Images,
+                version: 2,
                 cache: Some(CacheLabel::Hit),
                 duration: Duration::from_micros(40),
             });
@@ -158,7 +164,7 @@ mod tests {
                 .map(|line| line.trim_start_matches("nova_image_proxy_"))
                 .collect::<Vec<_>>()
         };
-        let labels = "route=\"/images/{image_id}\",method=\"GET\"";
+        let labels = "api=\"test\",route=\"/images/{image_id}\",method=\"GET\"";
         assert_eq!(
             own("requests_total"),
             [format!(

@@ -161,7 +161,7 @@ async fn requests_calls_and_tokens_are_counted() {
         assert_eq!(answer.status(), status, "{path}");
     }
     let series = series(&gateway).await;
-    let image = "route=\"/images/{image_id}\",method=\"GET\"";
+    let image = "api=\"compute\",route=\"/images/{image_id}\",method=\"GET\"";
     let keystone = keystone.url();
     let glance = glance.uri();
     for (name, number) in [
@@ -174,16 +174,16 @@ async fn requests_calls_and_tokens_are_counted() {
             2.0,
         ),
         (
-            "requests_total{route=\"/images\",method=\"GET\",status=\"404\",version=\"2.36-2.38\"}"
+            "requests_total{api=\"compute\",route=\"/images\",method=\"GET\",status=\"404\",version=\"2.36-2.38\"}"
                 .into(),
             1.0,
         ),
         (
-            "requests_total{route=\"/images\",method=\"GET\",status=\"200\",version=\"v2\"}".into(),
+            "requests_total{api=\"compute\",route=\"/images\",method=\"GET\",status=\"200\",version=\"v2\"}".into(),
             1.0,
         ),
         (
-            "requests_total{route=\"unknown\",method=\"GET\",status=\"404\",version=\"none\"}"
+            "requests_total{api=\"compute\",route=\"unknown\",method=\"GET\",status=\"404\",version=\"none\"}"
                 .into(),
             1.0,
         ),
@@ -236,7 +236,7 @@ async fn answers_from_memory_are_told_apart() {
     }
     let series = series(&gateway).await;
     for (outcome, number) in [("miss", 1.0), ("hit", 2.0)] {
-        let image = "route=\"/images/{image_id}\",method=\"GET\"";
+        let image = "api=\"compute\",route=\"/images/{image_id}\",method=\"GET\"";
         let timed = format!("request_seconds_count{{{image},cache=\"{outcome}\"}}");
         assert_eq!(series.get(&timed), Some(&number), "{series:#?}");
         let counted = format!("response_cache_lookups_total{{outcome=\"{outcome}\"}}");
@@ -337,7 +337,7 @@ async fn a_request_whose_client_leaves_is_counted_too() {
     let linger = socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO));
     linger.unwrap();
     drop(client);
-    let abandoned = "requests_total{route=\"/images/{image_id}\",method=\"GET\",\
+    let abandoned = "requests_total{api=\"compute\",route=\"/images/{image_id}\",method=\"GET\",\
                      status=\"abandoned\",version=\"2.1-2.35\"}";
     loop {
         let series = series(&gateway).await;

@@ -4,6 +4,8 @@ use super::list_query::QueryError;
 use super::metadata_body::BodyError;
 use super::microversion::Microversion;
 use crate::glance::GlanceError;
+use crate::http::auth::{AuthError, EndpointError};
+use crate::http::{HttpError, error_log};
 use crate::keystone::{self, NoImageEndpoint};
 use crate::upstream::runtime::TaskAborted;
 use crate::util::python_json;
@@ -16,18 +18,8 @@ const NOT_FOUND: &str = "The resource could not be found.";
 /// Why a request fails.
 #[derive(Debug, Clone)]
 pub enum ApiError {
-    /// More requests at a time than `server.max_in_flight`.
-    Overloaded,
-    /// Path and query are longer than `server.max_uri`.
-    UriTooLong,
-    /// The `Host` header is not a host.
-    InvalidHost,
-    /// The body took longer than `server.body_timeout`.
-    BodyTimeout,
-    /// The body is larger than `server.max_body`.
-    BodyTooLarge,
-    /// The connection ended within the body.
-    BodyIncomplete,
+    /// An error of the HTTP layer.
+    Http(HttpError),
     /// The token is absent or invalid.
     Unauthorized,
     /// The token has no project.
@@ -77,10 +69,6 @@ pub enum ApiError {
     KeystoneUnavailable(keystone::Error),
     /// The token's catalog has no image service.
     NoImageEndpoint(NoImageEndpoint),
-    /// The deadline of the request passed.
-    Timeout,
-    /// A fault of this program; the cause goes to the log only.
-    Internal,
 }
 
 /// The failed call to Glance. The fault depends on it.
@@ -96,9 +84,35 @@ pub enum GlanceOperation {
     Metadata(String),
 }
 
+impl From<HttpError> for ApiError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthorized => Self::Unauthorized,
+            AuthError::KeystoneUnavailable(error) => Self::KeystoneUnavailable(error),
+            AuthError::Timeout => Self::Http(HttpError::Timeout),
+            AuthError::Internal => Self::Http(HttpError::Internal),
+        }
+    }
+}
+
+impl From<EndpointError> for ApiError {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::TokenWithoutProject => Self::TokenWithoutProject,
+            EndpointError::NotInCatalog(reason) => Self::NoImageEndpoint(reason),
+        }
+    }
+}
+
 impl From<TaskAborted> for ApiError {
     fn from(_: TaskAborted) -> Self {
-        Self::Internal
+        Self::Http(HttpError::Internal)
     }
 }
 
@@ -180,26 +194,7 @@ impl ApiError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Overloaded => Fault::retry(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many requests are being answered.",
-                Some(RETRY_SECONDS.to_owned()),
-            ),
-            Self::UriTooLong => Fault::new(
-                StatusCode::URI_TOO_LONG,
-                "The URI of the request is too long.",
-            ),
-            Self::InvalidHost => Fault::new(
-                StatusCode::BAD_REQUEST,
-                "The Host header is not a host name or address with an optional port.",
-            ),
-            Self::BodyTimeout => Fault::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "The body of the request did not arrive in time.",
-            ),
-            Self::BodyTooLarge => {
-                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
-            }
+            Self::Http(error) => fault_for_http_error(*error),
             Self::Unauthorized => Fault::new(
                 StatusCode::UNAUTHORIZED,
                 "The request you have made requires authentication.",
@@ -230,7 +225,6 @@ impl ApiError {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "Unsupported Content-Type",
             ),
-            Self::BodyIncomplete => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
             Self::Body(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
             Self::InvalidMetadataKey => Fault::new(StatusCode::NOT_FOUND, "Invalid metadata key"),
             Self::ReservedKey(key) => Fault::new(
@@ -259,16 +253,61 @@ impl ApiError {
                 StatusCode::BAD_GATEWAY,
                 "The token's catalog has no usable endpoint of the image service.",
             ),
-            Self::Timeout => Fault::retry(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The request could not be answered in time.",
-                Some(RETRY_SECONDS.to_owned()),
-            ),
-            Self::Internal => Fault::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Unexpected API Error. Please contact the administrator.",
-            ),
         }
+    }
+
+    /// The cause of the failure for the log; `None` where the client is at fault. The concurrency
+    /// limit logs an overload itself, not once for each request.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        let fault = self.fault();
+        if !fault.status.is_server_error() {
+            return None;
+        }
+        match self {
+            Self::Http(HttpError::Overloaded) => None,
+            Self::Http(error @ HttpError::Internal) => Some(error.to_string()),
+            Self::Glance { error, .. } => Some(error_log::chain(error)),
+            Self::KeystoneUnavailable(error) => Some(error_log::chain(error)),
+            Self::NoImageEndpoint(reason) => Some(error_log::chain(reason)),
+            _ => Some(fault.message),
+        }
+    }
+}
+
+/// The fault for each error of the HTTP layer.
+fn fault_for_http_error(error: HttpError) -> Fault {
+    match error {
+        HttpError::Overloaded => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many requests are being answered.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        HttpError::UriTooLong => Fault::new(
+            StatusCode::URI_TOO_LONG,
+            "The URI of the request is too long.",
+        ),
+        HttpError::InvalidHost(_) => Fault::new(
+            StatusCode::BAD_REQUEST,
+            "The Host header is not a host name or address with an optional port.",
+        ),
+        HttpError::BodyTimeout => Fault::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body of the request did not arrive in time.",
+        ),
+        HttpError::BodyTooLarge => {
+            Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
+        }
+        HttpError::BodyIncomplete => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
+        HttpError::Timeout => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The request could not be answered in time.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        HttpError::Internal => Fault::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Unexpected API Error. Please contact the administrator.",
+        ),
     }
 }
 
@@ -305,7 +344,7 @@ fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> F
             },
             _,
         ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
-        (GlanceError::UriTooLong, _) => ApiError::UriTooLong.fault(),
+        (GlanceError::UriTooLong, _) => fault_for_http_error(HttpError::UriTooLong),
         (
             GlanceError::NotSent(_)
             | GlanceError::Interrupted(_)

@@ -11,6 +11,7 @@ use super::{images, metadata};
 use crate::cache::{CacheOutcome, Cacheability, Fetched, ReadThrough};
 use crate::config;
 use crate::glance::{CallContext, GlanceError, ImageId};
+use crate::http::HttpError;
 use crate::images::{ImageService, UpdateError, WriteError, Writer};
 use crate::upstream::runtime::Spawner;
 use futures_util::FutureExt as _;
@@ -151,8 +152,8 @@ pub fn while_writing(operation: GlanceOperation) -> impl Fn(WriteError) -> ApiEr
         WriteError::Update(UpdateError::ReservedKey(key)) => ApiError::ReservedKey(key),
         WriteError::Update(UpdateError::KeyNotFound) => ApiError::InvalidMetadataKey,
         WriteError::Update(UpdateError::TooManyItems) => ApiError::MetadataQuotaExceeded,
-        WriteError::QueueFull => ApiError::Overloaded,
+        WriteError::QueueFull => HttpError::Overloaded.into(),
         // No client waits for the response to a canceled write.
-        WriteError::Timeout | WriteError::Canceled => ApiError::Timeout,
+        WriteError::Timeout | WriteError::Canceled => HttpError::Timeout.into(),
     }
 }

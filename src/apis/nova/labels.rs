@@ -1,8 +1,57 @@
-//! What requests are counted as.
+//! The metric labels of this API.
 
-use crate::apis::nova::microversion::{Microversion, MicroversionRange};
-use crate::apis::nova::routes::{Api, Operation, Route, Target};
-use crate::telemetry::metrics::{RouteLabel, VersionLabel};
+use super::microversion::{Microversion, MicroversionRange};
+use super::routes::{Api, Operation, Route, Target};
+use crate::telemetry::metrics::{ApiLabels, label};
+
+/// All label values.
+pub const LABELS: ApiLabels = ApiLabels {
+    api: "compute",
+    routes: RouteLabel::WORDS,
+    versions: VersionLabel::WORDS,
+};
+
+label! {
+    /// A path as a template.
+    RouteLabel {
+        /// All versions.
+        Root => "/",
+        /// One version's document, with or without a project.
+        Version => "/{version}",
+        /// The list.
+        Images => "/images",
+        /// The list in full.
+        ImagesDetail => "/images/detail",
+        /// One image.
+        Image => "/images/{image_id}",
+        /// An image's metadata.
+        Metadata => "/images/{image_id}/metadata",
+        /// One metadata item.
+        MetadataItem => "/images/{image_id}/metadata/{key}",
+        /// A path that begins with no version.
+        Unversioned => "unversioned",
+        /// `OPTIONS` of any path.
+        Options => "options",
+        /// Any other path.
+        Unknown => "unknown",
+    }
+}
+
+label! {
+    /// A family of microversions: all versions of one family reach the same routes.
+    VersionLabel {
+        /// No version was negotiated.
+        None => "none",
+        /// `/v2`, which has no microversions.
+        V2 => "v2",
+        /// Image and metadata routes exist.
+        Images => "2.1-2.35",
+        /// Only metadata routes exist.
+        Metadata => "2.36-2.38",
+        /// No route is left.
+        Removed => "2.39+",
+    }
+}
 
 /// The template of a path.
 #[must_use]
@@ -13,15 +62,15 @@ pub fn route(route: &Route<'_>) -> RouteLabel {
         Route::Options => RouteLabel::Options,
         Route::Choices(_) => RouteLabel::Unversioned,
         Route::OutsidePrefix => RouteLabel::Unknown,
-        Route::Mounted { target, .. } => match target {
+        Route::Mounted(mounted) => match &mounted.target {
             Target::Version => RouteLabel::Version,
             Target::NotFound => RouteLabel::Unknown,
-            Target::Operation(operation) => of_action(operation.operation),
+            Target::Operation(operation) => of_operation(operation.operation),
         },
     }
 }
 
-fn of_action(operation: Operation) -> RouteLabel {
+fn of_operation(operation: Operation) -> RouteLabel {
     match operation {
         Operation::ListImages => RouteLabel::Images,
         Operation::DetailImages => RouteLabel::ImagesDetail,
@@ -35,14 +84,14 @@ fn of_action(operation: Operation) -> RouteLabel {
     }
 }
 
-/// The family of a settled version.
+/// The family of a negotiated version.
 #[must_use]
 pub fn version(api: Api, version: Microversion) -> VersionLabel {
     match api {
         Api::V2 => VersionLabel::V2,
         Api::V21 if MicroversionRange::IMAGES.serves(version) => VersionLabel::Images,
         Api::V21 if MicroversionRange::METADATA.serves(version) => VersionLabel::Metadata,
-        Api::V21 => VersionLabel::Gone,
+        Api::V21 => VersionLabel::Removed,
     }
 }
 

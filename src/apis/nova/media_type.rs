@@ -1,6 +1,6 @@
 //! `Accept` and `Content-Type`, as far as Nova looks at them.
 
-use crate::apis::nova::routes::Api;
+use super::routes::Api;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 /// Nova's own media type, answered only to clients that ask for it.
@@ -90,6 +90,20 @@ pub fn success_type(headers: &HeaderMap) -> HeaderValue {
         Some(COMPUTE) => COMPUTE_TYPE,
         Some(_) | None => JSON_TYPE,
     }
+}
+
+/// Whether Nova reads a body of this request's content type. Nova checks it even where it reads no
+/// body, compares case-sensitively, and takes some types for none.
+#[must_use]
+pub fn is_supported_content_type(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    matches!(
+        text.split(';').next().unwrap_or_default(),
+        "" | "text/plain" | JSON | COMPUTE
+    )
 }
 
 /// An API version asked for by media type, which counts where the path names none.
@@ -204,6 +218,25 @@ mod tests {
     #[case("", JSON)]
     fn success_is_json_or_nova_s_own_type(#[case] accept: &str, #[case] media_type: &str) {
         assert_eq!(success_type(&with("Accept", accept)), media_type);
+    }
+
+    #[rstest]
+    #[case("application/json", true)]
+    #[case("application/json; charset=latin-1", true)]
+    #[case("application/JSON", false)]
+    #[case("application/json ; charset=utf-8", false)]
+    #[case("application/vnd.openstack.compute+json;version=2", true)]
+    #[case("text/plain", true)]
+    #[case("", true)]
+    #[case("text/json", false)]
+    #[case("application/xml", false)]
+    #[case("*/*", false)]
+    #[case("garbage", false)]
+    fn nova_reads_these_content_types(#[case] value: &str, #[case] good: bool) {
+        assert_eq!(
+            is_supported_content_type(&with("Content-Type", value)),
+            good
+        );
     }
 
     #[rstest]
