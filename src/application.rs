@@ -13,6 +13,7 @@ use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
+use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
@@ -129,6 +130,7 @@ impl Application {
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
+        show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
@@ -294,6 +296,37 @@ fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     let (gate, help) = (Arc::clone(gate), "Requests being answered now");
     let inside = move || gauge(gate.in_flight() as u64);
     metrics.register_callback("requests_in_flight", help, inside);
+}
+
+/// Adds the clients' connections.
+fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
+    type Read = fn(&ConnectionTracker) -> MetricValue;
+    let numbers: [(&'static str, &'static str, Read); 4] = [
+        ("connections_open", "Connections of clients", |now| {
+            gauge(now.open() as u64)
+        }),
+        (
+            "connections_accepted",
+            "Connections of clients so far",
+            |now| MetricValue::Count(now.accepted()),
+        ),
+        (
+            "connections_timed_out",
+            "Connections closed because the client sent or took too little in its time",
+            |now| MetricValue::Count(now.timed_out()),
+        ),
+        (
+            "late_requests",
+            "Requests lost because their idle connection was being closed",
+            |now| MetricValue::Count(now.late_requests()),
+        ),
+    ];
+    for (name, help, read) in numbers {
+        let tracker = Arc::clone(server.connections());
+        metrics.register_callback(name, help, move || read(&tracker));
+    }
+    let help = "Most connections of clients at a time (server.max_connections)";
+    metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
 }
 
 /// A number that goes up and down, as far as it can be shown.

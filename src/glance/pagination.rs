@@ -302,9 +302,12 @@ impl Position {
             Err(error) => return Err(error),
         };
         for (marker, repeated) in resume_points(&self.page, self.start.as_deref()) {
+            let is_whole = repeated == self.page.len();
             let repeated = u64::try_from(repeated).unwrap_or(u64::MAX);
             let size = size.saturating_add(repeated).min(page_size);
             match source.page(request(size, marker)).await {
+                // An endpoint that knows no image of the page may not know the next ones either.
+                Ok(response) if is_whole && Some(response.endpoint) != endpoint => break,
                 Ok(PageResponse { body, endpoint }) => {
                     tracing::debug!("a list goes on from an earlier image: its marker is gone");
                     return Ok(FetchedPage {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the idle connections of an endpoint are not used after one of them broke.
-const REUSE_PAUSE: Duration = Duration::from_mins(1);
+const REUSE_PAUSE: Duration = Duration::from_secs(60);
 
 /// When an endpoint is ejected, and for how long.
 #[derive(Debug, Clone, Copy)]

@@ -7,12 +7,15 @@ use std::path::Path;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::properties::{metadata, microversion, query, request_framing, routes, view};
+use crate::properties::{
+    metadata, microversion, query, raw_requests, request_framing, routes, view,
+};
 
 #[rstest]
 #[case("metadata", metadata::holds)]
 #[case("microversion", microversion::holds)]
 #[case("query", query::holds)]
+#[case("raw_requests", raw_requests::holds)]
 #[case("request_framing", request_framing::holds)]
 #[case("routes", routes::holds)]
 #[case("view", view::holds)]

@@ -217,6 +217,16 @@ async fn one_request_too_many_is_refused_at_once_and_the_operator_still_answered
         numbers.contains("nova_image_proxy_requests_rejected_total 3\n"),
         "{numbers}"
     );
+    for line in [
+        "connections_open 3\n",
+        "connections_limit 10000\n",
+        "connections_accepted_total 3\n",
+        "connections_timed_out_total 0\n",
+        "late_requests_total 0\n",
+    ] {
+        let line = format!("nova_image_proxy_{line}");
+        assert!(numbers.contains(&line), "{line}{numbers}");
+    }
     for wire in &mut inside {
         assert_eq!(wire.answer().unwrap().status, 200);
     }

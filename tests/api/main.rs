@@ -31,15 +31,15 @@ mod http;
 #[cfg(test)]
 mod image_ids;
 #[cfg(test)]
+mod invalid_responses;
+#[cfg(test)]
 mod keystone;
-#[cfg(test)]
-mod liar;
-#[cfg(test)]
-mod lies;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod malformed_requests;
+#[cfg(test)]
+mod misbehaving_server;
 #[cfg(test)]
 mod pipelining;
 #[cfg(test)]
@@ -55,6 +55,8 @@ mod recorded;
 #[cfg(test)]
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
+#[cfg(test)]
+mod request_table;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Kind {
         };
         let body = r#"{"metadata": {"k": "v"}}"#;
         match self {
-            Hit => get("1.1", "").replace(id, "hit"),
+            Hit => get("1.1", "").replace(&format!("/{id} "), "/hit "),
             Miss => get("1.1", ""),
             Write => post("", body.len(), body),
             Head => get("1.1", "").replace("GET", "HEAD"),

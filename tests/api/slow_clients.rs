@@ -1,5 +1,5 @@
 //! Many connections that send a byte now and then, in another process than the gateway, while others
-//! work. `CROWD` says how many; with it set, what the others see is compared too.
+//! work. `SLOW_CLIENTS` says how many; with it set, what the others see is compared too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -40,11 +40,11 @@ fn told(what: &str, times: &[Duration]) -> Duration {
     p99
 }
 
-/// All of `crowd` get a byte now and then, each of them about once a second.
-fn drip(crowd: &mut [Wire], over: &AtomicBool) {
-    let share = crowd.len().div_ceil(20);
+/// Each of `slow` sends a byte now and then, each of them about once a second.
+fn drip(slow: &mut [Wire], over: &AtomicBool) {
+    let share = slow.len().div_ceil(20);
     while !over.load(Ordering::Relaxed) {
-        for some in crowd.chunks_mut(share) {
+        for some in slow.chunks_mut(share) {
             for wire in some {
                 wire.send("x").unwrap();
             }
@@ -54,8 +54,8 @@ fn drip(crowd: &mut [Wire], over: &AtomicBool) {
 }
 
 #[test]
-fn a_crowd_of_slow_connections_is_no_burden_for_others() {
-    let wanted: Option<usize> = std::env::var("CROWD")
+fn slow_connections_do_not_slow_others() {
+    let wanted: Option<usize> = std::env::var("SLOW_CLIENTS")
         .ok()
         .map(|text| text.parse().unwrap());
     let settings = [
@@ -65,7 +65,7 @@ fn a_crowd_of_slow_connections_is_no_burden_for_others() {
     ];
     let process = Process::start(binary(), &settings);
     measure(process.base());
-    let without = told("without a crowd", &measure(process.base()));
+    let without = told("without them", &measure(process.base()));
     let connect = |number| {
         let mut wire = Wire::connect(process.base()).unwrap();
         // Every other one has asked something before.
@@ -77,10 +77,10 @@ fn a_crowd_of_slow_connections_is_no_burden_for_others() {
             .unwrap();
         wire
     };
-    let mut crowd: Vec<Wire> = (0..wanted.unwrap_or(300)).map(connect).collect();
+    let mut slow: Vec<Wire> = (0..wanted.unwrap_or(300)).map(connect).collect();
     let over = AtomicBool::new(false);
     let with = thread::scope(|scope| {
-        scope.spawn(|| drip(&mut crowd, &over));
+        scope.spawn(|| drip(&mut slow, &over));
         let with = told(
             &format!("with {}", wanted.unwrap_or(300)),
             &measure(process.base()),
@@ -88,13 +88,16 @@ fn a_crowd_of_slow_connections_is_no_burden_for_others() {
         over.store(true, Ordering::Relaxed);
         with
     });
-    for wire in &mut crowd {
+    for wire in &mut slow {
         wire.send("\r\n\r\n").unwrap();
         assert_eq!(wire.answer().unwrap().status, 200);
     }
-    drop(crowd);
+    drop(slow);
     let after = told("afterwards", &measure(process.base()));
     if wanted.is_some() {
-        assert!(with <= 2 * without.max(after), "the crowd is felt");
+        assert!(
+            with <= 2 * without.max(after),
+            "slow clients slow the others"
+        );
     }
 }

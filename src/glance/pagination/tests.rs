@@ -119,11 +119,8 @@ async fn listed<S: PageSource>(source: S, limits: ListLimits) -> Result<Vec<usiz
     let mut ids = Vec::new();
     PageStream::new(source, limits)
         .for_each(|page| {
-            ids.extend(
-                page.images
-                    .iter()
-                    .map(|i| id(i).unwrap().parse::<usize>().unwrap()),
-            )
+            let page = page.images.iter().filter_map(id);
+            ids.extend(page.map(|id| id.parse::<usize>().unwrap()));
         })
         .await?;
     Ok(ids)

@@ -175,7 +175,7 @@ impl RequestMetrics {
         registry.register_collector(Box::new(Requests(Arc::clone(&self.apis))));
         registry.register(
             "requests_rejected",
-            "Requests rejected because there were too many",
+            "Requests refused with 503 because server.max_in_flight others were in flight",
             self.rejected.clone(),
         );
     }

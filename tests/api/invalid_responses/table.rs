@@ -1,36 +1,36 @@
-//! What a lying Glance sends, and what its clients are to be told.
+//! Responses that are invalid or odd, and the gateway's response to each.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::liar::{Wire, answer, answer_with};
+use crate::misbehaving_server::{Wire, answer, answer_with};
 
 /// Stands for the id of the image that was asked for.
-const ID: &str = "lie-x-000";
+const ID: &str = "case-x-000";
 /// As short as an image can be.
-const IMAGE: &str = r#"{"id": "lie-x-000"}"#;
+const IMAGE: &str = r#"{"id": "case-x-000"}"#;
 
-/// What a client is told.
+/// The gateway's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum Expected {
     /// 200: odd, but no reason to fail.
-    Fine,
-    /// 502: that is no answer of Glance's.
-    Nonsense,
-    /// 503: Glance did not answer.
-    Away,
+    Ok,
+    /// 502: Glance never responds like that.
+    BadGateway,
+    /// 503: Glance did not respond.
+    Unavailable,
 }
 
-/// A lie, told to every operation in the same way.
-pub struct Lie {
+/// A response of Glance, the same to every operation.
+pub struct Case {
     pub name: &'static str,
     pub wire: Wire,
-    pub told: Told,
+    pub expected: Expected,
 }
 
-impl Lie {
-    /// The lie about the image with this id, which is as long as [`ID`].
+impl Case {
+    /// The response about the image with this id, which is as long as [`ID`].
     pub fn about(&self, id: &str) -> Wire {
         let mut wire = self.wire.clone();
         assert_eq!(id.len(), ID.len());
@@ -43,8 +43,12 @@ impl Lie {
     }
 }
 
-fn lie(name: &'static str, told: Told, wire: Wire) -> Lie {
-    Lie { name, wire, told }
+fn case(name: &'static str, expected: Expected, wire: Wire) -> Case {
+    Case {
+        name,
+        wire,
+        expected,
+    }
 }
 
 fn bytes(text: impl AsRef<[u8]>) -> Wire {
@@ -57,7 +61,7 @@ fn headed(head: &str, body: &str) -> Wire {
 }
 
 /// Wrong JSON, or none, in an answer that is fine as HTTP.
-fn wrong_bodies() -> Vec<Lie> {
+fn wrong_bodies() -> Vec<Case> {
     let html = "<!DOCTYPE html><title>Log in</title>";
     let deep = "[".repeat(1 << 20);
     let bodies: [(&str, &[u8]); 13] = [
@@ -81,14 +85,14 @@ fn wrong_bodies() -> Vec<Lie> {
         ),
         ("deep", deep.as_bytes()),
     ];
-    let lies = bodies.map(|(name, body)| lie(name, Told::Nonsense, answer(200, body)));
-    lies.into()
+    let cases = bodies.map(|(name, body)| case(name, Expected::BadGateway, answer(200, body)));
+    cases.into()
 }
 
 /// Statuses that no Glance gives to any of these operations.
-fn wrong_statuses() -> Vec<Lie> {
-    let both = r#"{"images": [], "id": "lie-x-000"}"#;
-    let mut lies: Vec<_> = [
+fn wrong_statuses() -> Vec<Case> {
+    let both = r#"{"images": [], "id": "case-x-000"}"#;
+    let mut cases: Vec<_> = [
         ("201", 201),
         ("202", 202),
         ("203", 203),
@@ -105,21 +109,29 @@ fn wrong_statuses() -> Vec<Lie> {
         ("999", 999),
     ]
     .into_iter()
-    .map(|(name, status)| lie(name, Told::Nonsense, answer(status, both)))
+    .map(|(name, status)| case(name, Expected::BadGateway, answer(status, both)))
     .collect();
-    lies.push(lie("503", Told::Away, answer(503, both)));
-    lies.push(lie("204", Told::Nonsense, headed("HTTP/1.1 204 X", "")));
-    lies.push(lie(
+    cases.push(case("503", Expected::Unavailable, answer(503, both)));
+    cases.push(case(
+        "204",
+        Expected::BadGateway,
+        headed("HTTP/1.1 204 X", ""),
+    ));
+    cases.push(case(
         "205",
-        Told::Nonsense,
+        Expected::BadGateway,
         headed("HTTP/1.1 205 X\r\nContent-Length: 0", ""),
     ));
-    lies.push(lie("304", Told::Nonsense, headed("HTTP/1.1 304 X", "")));
-    lies
+    cases.push(case(
+        "304",
+        Expected::BadGateway,
+        headed("HTTP/1.1 304 X", ""),
+    ));
+    cases
 }
 
 /// Bodies that say they are compressed, some of them bombs.
-fn encodings() -> Vec<Lie> {
+fn encodings() -> Vec<Case> {
     let mut zeros = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let mebibyte = vec![b' '; 1 << 20];
     for _ in 0..64 {
@@ -137,13 +149,17 @@ fn encodings() -> Vec<Lie> {
     .into_iter()
     .map(|encoding| {
         let header = format!("Content-Encoding: {encoding}\r\n");
-        lie(encoding, Told::Nonsense, answer_with(200, &header, &bomb))
+        case(
+            encoding,
+            Expected::BadGateway,
+            answer_with(200, &header, &bomb),
+        )
     })
     .collect()
 }
 
 /// Heads that are no HTTP, or too much of it.
-fn wrong_heads() -> Vec<Lie> {
+fn wrong_heads() -> Vec<Case> {
     let mut many = "HTTP/1.1 200 X\r\n".to_owned();
     for number in 0..5000 {
         write!(many, "X-{number}: y\r\n").unwrap();
@@ -183,18 +199,26 @@ fn wrong_heads() -> Vec<Lie> {
         ),
         ("thousands-of-headers", &many),
     ];
-    let lies = heads.map(|(name, head)| lie(name, Told::Nonsense, bytes(head)));
-    let mut lies = Vec::from(lies);
-    lies.push(lie("header-of-a-mebibyte", Told::Nonsense, bytes(large)));
+    let cases = heads.map(|(name, head)| case(name, Expected::BadGateway, bytes(head)));
+    let mut cases = Vec::from(cases);
+    cases.push(case(
+        "header-of-a-mebibyte",
+        Expected::BadGateway,
+        bytes(large),
+    ));
     let endless = Wire::Endless(b"HTTP/1.1 200 X\r\n".to_vec(), b"X-Y: z\r\n".repeat(1000));
-    lies.push(lie("endless-headers", Told::Nonsense, endless));
+    cases.push(case("endless-headers", Expected::BadGateway, endless));
     let switch = "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
-    lies.push(lie("switching-protocols", Told::Nonsense, bytes(switch)));
-    lies
+    cases.push(case(
+        "switching-protocols",
+        Expected::BadGateway,
+        bytes(switch),
+    ));
+    cases
 }
 
 /// A body that is not as long as its head says, or that never ends.
-fn wrong_lengths() -> Vec<Lie> {
+fn wrong_lengths() -> Vec<Case> {
     let length = |length: u64| format!("HTTP/1.1 200 X\r\nContent-Length: {length}");
     let chunked = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked";
     let mebibyte = " ".repeat(1 << 20);
@@ -207,38 +231,42 @@ fn wrong_lengths() -> Vec<Lie> {
         b"X-Y: z\r\n".repeat(1000),
     );
     vec![
-        lie("too-short", Told::Nonsense, headed(&length(5), IMAGE)),
-        lie("zero", Told::Nonsense, headed(&length(0), IMAGE)),
-        lie("too-long", Told::Away, headed(&length(1000), IMAGE)),
-        lie(
+        case("too-short", Expected::BadGateway, headed(&length(5), IMAGE)),
+        case("zero", Expected::BadGateway, headed(&length(0), IMAGE)),
+        case(
+            "too-long",
+            Expected::Unavailable,
+            headed(&length(1000), IMAGE),
+        ),
+        case(
             "far-too-long",
-            Told::Nonsense,
+            Expected::BadGateway,
             headed(&length(1 << 60), IMAGE),
         ),
-        lie(
+        case(
             "no-last-chunk",
-            Told::Away,
+            Expected::Unavailable,
             headed(chunked, "5\r\n{\"id\"\r\n"),
         ),
-        lie(
+        case(
             "no-chunk",
-            Told::Away,
+            Expected::Unavailable,
             headed(chunked, "zz\r\n{\"id\"\r\n0\r\n\r\n"),
         ),
-        lie(
+        case(
             "chunk-overflow",
-            Told::Away,
+            Expected::Unavailable,
             headed(chunked, "fffffffffffffffff\r\n"),
         ),
-        lie("endless-chunks", Told::Nonsense, endless_chunks),
-        lie("endless-body", Told::Nonsense, endless),
-        lie("endless-chunk-extension", Told::Away, extension),
-        lie("endless-trailers", Told::Away, trailers),
+        case("endless-chunks", Expected::BadGateway, endless_chunks),
+        case("endless-body", Expected::BadGateway, endless),
+        case("endless-chunk-extension", Expected::Unavailable, extension),
+        case("endless-trailers", Expected::Unavailable, trailers),
     ]
 }
 
 /// Answers that are slow, or end before they are over.
-fn slow_and_short() -> Vec<Lie> {
+fn slow_and_short() -> Vec<Case> {
     let whole = format!(
         "HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{IMAGE}",
         IMAGE.len()
@@ -254,20 +282,20 @@ fn slow_and_short() -> Vec<Lie> {
         Duration::from_millis(2),
     );
     vec![
-        lie("close-at-once", Told::Away, bytes("")),
-        lie("close-in-status", Told::Away, cut(at("200"))),
-        lie("close-in-head", Told::Away, cut(at("Length"))),
-        lie("close-before-body", Told::Away, cut(body)),
-        lie("close-in-body", Told::Away, cut(body + 5)),
-        lie("silence", Told::Away, Wire::Silence),
-        lie("trickle", Told::Away, slow_body),
-        lie("interim-flood", Told::Away, interim),
+        case("close-at-once", Expected::Unavailable, bytes("")),
+        case("close-in-status", Expected::Unavailable, cut(at("200"))),
+        case("close-in-head", Expected::Unavailable, cut(at("Length"))),
+        case("close-before-body", Expected::Unavailable, cut(body)),
+        case("close-in-body", Expected::Unavailable, cut(body + 5)),
+        case("silence", Expected::Unavailable, Wire::Silence),
+        case("trickle", Expected::Unavailable, slow_body),
+        case("interim-flood", Expected::Unavailable, interim),
     ]
 }
 
 /// Unusual HTTP that says what it should.
-fn odd_but_true() -> Vec<Lie> {
-    let both = r#"{"images": [], "id": "lie-x-000"}"#;
+fn odd_but_true() -> Vec<Case> {
+    let both = r#"{"images": [], "id": "case-x-000"}"#;
     let length = both.len();
     let interim = "HTTP/1.1 102 X\r\nA: b\r\n\r\n".repeat(100);
     let (before, after) = both.split_once(ID).unwrap();
@@ -280,30 +308,30 @@ fn odd_but_true() -> Vec<Lie> {
         format!("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\nA: b\r\n\r\n");
     let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n{both}");
     vec![
-        lie("http-1.0", Told::Fine, headed("HTTP/1.0 200 X", both)),
-        lie("no-reason", Told::Fine, headed("HTTP/1.1 200", both)),
-        lie(
+        case("http-1.0", Expected::Ok, headed("HTTP/1.0 200 X", both)),
+        case("no-reason", Expected::Ok, headed("HTTP/1.1 200", both)),
+        case(
             "a-hundred-interim-answers",
-            Told::Fine,
+            Expected::Ok,
             bytes(format!("{interim}{whole}")),
         ),
-        lie("tiny-chunks", Told::Fine, bytes(chunked)),
-        lie(
+        case("tiny-chunks", Expected::Ok, bytes(chunked)),
+        case(
             "more-than-the-body",
-            Told::Fine,
+            Expected::Ok,
             bytes(format!("{whole}HTTP/1.1 200 X\r\n")),
         ),
-        lie("not-said-to-be-json", Told::Fine, bytes(whole)),
+        case("not-said-to-be-json", Expected::Ok, bytes(whole)),
     ]
 }
 
-pub fn lies() -> Vec<Lie> {
-    let mut lies = wrong_bodies();
-    lies.extend(wrong_statuses());
-    lies.extend(encodings());
-    lies.extend(wrong_heads());
-    lies.extend(wrong_lengths());
-    lies.extend(slow_and_short());
-    lies.extend(odd_but_true());
-    lies
+pub fn cases() -> Vec<Case> {
+    let mut cases = wrong_bodies();
+    cases.extend(wrong_statuses());
+    cases.extend(encodings());
+    cases.extend(wrong_heads());
+    cases.extend(wrong_lengths());
+    cases.extend(slow_and_short());
+    cases.extend(odd_but_true());
+    cases
 }
