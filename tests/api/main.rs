@@ -72,3 +72,5 @@ mod stale;
 mod telemetry;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod writes;
