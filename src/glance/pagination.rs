@@ -91,7 +91,7 @@ impl GlanceClient {
     }
 }
 
-/// The pages of one list, one at a time. While a page is in use its successor is fetched, and no page
+/// The pages of one list, one at a time, with backpressure: while a page is in use its successor is fetched, and no page
 /// beyond that: a slow consumer holds two pages in memory at most.
 #[derive(Debug)]
 pub struct PageStream<S = GlancePages> {
