@@ -10,6 +10,7 @@ use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::response_memory::ResponseMemory;
 use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
@@ -117,8 +118,17 @@ impl Application {
             metrics.upstream.register_endpoint(url);
         }
         show(&mut metrics, &mode, log);
+        let response_memory = ResponseMemory::new(settings.server.max_response_memory);
+        show_response_memory(&mut metrics, &response_memory);
         let upstream_spawner = spawner.clone();
-        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        let nova = nova_api(
+            settings,
+            mode,
+            counted,
+            spawner,
+            endpoints,
+            &response_memory,
+        );
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
         let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
         let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
@@ -298,6 +308,17 @@ fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     metrics.register_callback("requests_in_flight", help, inside);
 }
 
+/// Adds the memory of responses.
+fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
+    let limit = memory.limit();
+    let help = "Bytes of large responses that are rendered or sent";
+    let memory = memory.clone();
+    let used = move || gauge(memory.used());
+    metrics.register_callback("response_memory_bytes", help, used);
+    let help = "Most bytes of large responses (server.max_response_memory)";
+    metrics.register_callback("response_memory_limit_bytes", help, move || gauge(limit));
+}
+
 /// Adds the clients' connections.
 fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
     type Read = fn(&ConnectionTracker) -> MetricValue;
@@ -340,6 +361,7 @@ fn nova_api(
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
+    response_memory: &ResponseMemory,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -364,6 +386,7 @@ fn nova_api(
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,
             ),
+            response_memory: response_memory.clone(),
             settings: settings.nova.clone(),
         }),
         cached: settings.cache.enabled,
