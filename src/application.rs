@@ -1,6 +1,6 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::{Admin, Readiness, Target};
+use crate::admin::Admin;
 use crate::apis::nova::{NovaApi, NovaService};
 use crate::cache::coherence::SingleProcess;
 use crate::cache::{ReadThrough, ResponseCache};
@@ -10,9 +10,11 @@ use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::response_memory::ResponseMemory;
 use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
+use crate::readiness::{Probes, Readiness};
 use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
@@ -106,13 +108,30 @@ impl Application {
                 .map(Endpoint::new)
                 .collect(),
         };
-        let targets = targets(settings, &mode, embedded.as_ref());
-        for target in &targets {
-            metrics.upstream.register_endpoint(target.url());
+        let validator = match &mode {
+            AuthBackend::Keystone(keystone) => Some(keystone.clone()),
+            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        };
+        let glance_urls = glance_urls(settings, embedded.as_ref());
+        let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
+        for url in keystone_url.into_iter().chain(&glance_urls) {
+            metrics.upstream.register_endpoint(url);
         }
-        let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        let response_memory = ResponseMemory::new(settings.server.max_response_memory);
+        show_response_memory(&mut metrics, &response_memory);
+        let upstream_spawner = spawner.clone();
+        let nova = nova_api(
+            settings,
+            mode,
+            counted,
+            spawner,
+            endpoints,
+            &response_memory,
+        );
+        let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
+        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
+        let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
         metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
         let cache = Arc::clone(nova.service.images.cache());
         metrics.register(|registry| cache.metrics().register(registry));
@@ -260,21 +279,12 @@ fn rules(glance: &config::Glance) -> UpstreamPolicy {
     }
 }
 
-/// Who has to be there for requests to be answered.
-fn targets(
-    settings: &Settings,
-    mode: &AuthBackend,
-    embedded: Option<&EmbeddedGlance>,
-) -> Vec<Target> {
-    let keystone = match mode {
-        AuthBackend::Keystone(_) => settings.keystone.auth_url.as_ref(),
-        AuthBackend::Passthrough(_) | AuthBackend::None => None,
-    };
-    let keystone = keystone.map(|url| Target::new("keystone", url));
-    let embedded = embedded.map(EmbeddedGlance::endpoint);
-    let glances = embedded.into_iter().chain(&settings.glance.endpoints);
-    let glances = glances.map(|url| Target::new("glance", url));
-    keystone.into_iter().chain(glances).collect()
+/// Where Glance is, unless tokens' catalogs say.
+fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Url> {
+    match embedded {
+        Some(glance) => vec![glance.endpoint().clone()],
+        None => settings.glance.endpoints.clone(),
+    }
 }
 
 /// Adds to the metrics what is counted elsewhere.
@@ -296,6 +306,17 @@ fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     let (gate, help) = (Arc::clone(gate), "Requests being answered now");
     let inside = move || gauge(gate.in_flight() as u64);
     metrics.register_callback("requests_in_flight", help, inside);
+}
+
+/// Adds the memory of responses.
+fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
+    let limit = memory.limit();
+    let help = "Bytes of large responses that are rendered or sent";
+    let memory = memory.clone();
+    let used = move || gauge(memory.used());
+    metrics.register_callback("response_memory_bytes", help, used);
+    let help = "Most bytes of large responses (server.max_response_memory)";
+    metrics.register_callback("response_memory_limit_bytes", help, move || gauge(limit));
 }
 
 /// Adds the clients' connections.
@@ -340,6 +361,7 @@ fn nova_api(
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
+    response_memory: &ResponseMemory,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -364,6 +386,7 @@ fn nova_api(
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,
             ),
+            response_memory: response_memory.clone(),
             settings: settings.nova.clone(),
         }),
         cached: settings.cache.enabled,

@@ -443,11 +443,11 @@ async fn a_url_that_is_not_keystones_is_told_from_a_bad_token() {
     let stack = Stack::new();
     let secret = stack.token("demo", "demo").await;
     let beside = stack.identity.replace("/v3", "/nothing-here");
-    let keystone = stack.keystone(json!({"url": beside}), Catalogs::NotWanted);
+    let keystone = stack.keystone(json!({"auth_url": beside}), Catalogs::NotWanted);
     let error = keystone.validate(&secret).await.unwrap_err();
     assert_eq!(error, Error::InvalidResponse(InvalidResponse::Status(404)));
 
     let unversioned = stack.identity.replace("/v3", "");
-    let keystone = stack.keystone(json!({"url": unversioned}), Catalogs::NotWanted);
+    let keystone = stack.keystone(json!({"auth_url": unversioned}), Catalogs::NotWanted);
     assert!(keystone.validate(&secret).await.is_ok());
 }

@@ -7,6 +7,8 @@ mod bodies;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;
@@ -20,6 +22,7 @@ mod old_client;
 mod outage;
 #[cfg(test)]
 #[path = "../api/process.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod process;
 #[cfg(test)]
 mod raw;

@@ -62,21 +62,21 @@ impl NovaApi {
         if !media_type::is_supported_content_type(context.request.headers()) {
             return Err(ApiError::UnsupportedContentType);
         }
-        let body = if matched.operation.takes_body() {
+        let body = if matched.entry.takes_body {
             let body = Box::pin(body::read(context, self.body_limits())).await?;
             metadata_body::parse(&body)?
         } else {
             Json::Null
         };
         check_project(&auth, route.project.as_deref())?;
-        if !matched.microversions.serves(version) {
+        if !matched.entry.microversions.serves(version) {
             return Err(ApiError::RouteRemoved);
         }
         let endpoint = auth.endpoint.clone()?;
         let origin = &context.origin;
         let image = ImageId::parse(&matched.id).ok();
         let asked = CacheableRead {
-            operation: matched.operation,
+            entry: matched.entry,
             image: image.as_ref(),
             key: &matched.key,
             query: context.query(),
@@ -100,12 +100,12 @@ impl NovaApi {
                 .get(query, context.timing.received_at)
         {
             let answer = HandlerResponse::chunks(body);
-            return Ok(self.success(answer, Some(CacheOutcome::Hit), headers, context));
+            return self.success(answer, Some(CacheOutcome::Hit), headers, context);
         }
         let root = self.root_url(context);
         let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
         let input = OperationInput {
-            operation: matched.operation,
+            operation: matched.entry.operation,
             api: route.api,
             body,
             image,
@@ -139,7 +139,7 @@ impl NovaApi {
             self.on_upstream_unauthorized(&auth);
         }
         let (answer, outcome) = answer?;
-        Ok(self.success(answer, outcome, headers, context))
+        self.success(answer, outcome, headers, context)
     }
 
     fn success(
@@ -148,9 +148,12 @@ impl NovaApi {
         outcome: Option<CacheOutcome>,
         headers: &NovaHeaders,
         context: &RequestContext<'_>,
-    ) -> Response {
+    ) -> Result<Response, ApiError> {
         context.observer.cache(outcome.map(CacheOutcome::label));
-        response::success(answer, outcome, headers, context)
+        let memory = &self.service.response_memory;
+        Ok(response::success(
+            answer, outcome, headers, context, memory,
+        )?)
     }
 
     /// Glance refuses the token: neither its validation nor responses to it are used again.
