@@ -8,13 +8,16 @@ use crate::server::BindError;
 use crate::server::socket::listen;
 use crate::telemetry::metrics::Metrics;
 use actix_web::dev::ServerHandle;
-use actix_web::web::{Data, get};
+use actix_web::web::{Data, block, get, post};
 use actix_web::{App, HttpResponse, HttpServer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Connections the kernel holds until the worker takes them.
 const BACKLOG: u32 = 128;
+
+/// Empties the embedded Glance; whether that succeeded. Blocks.
+pub type Reset = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A running admin listener.
 pub struct Admin {
@@ -23,19 +26,27 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves on `address`. Must be called inside an actix system.
+    /// Serves on `address`; with `reset`, `POST /reset` calls it. Must be called inside an actix
+    /// system.
     pub fn start(
         address: SocketAddr,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
+        reset: Option<Reset>,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError::new("admin.listen", address, source);
         let listener = listen(address, BACKLOG).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (metrics, readiness) = (Data::from(metrics), Data::from(readiness));
         let app = move || {
-            App::new()
-                .app_data(metrics.clone())
+            let app = App::new();
+            let app = match &reset {
+                Some(reset) => app
+                    .app_data(Data::new(Arc::clone(reset)))
+                    .route("/reset", post().to(reset_store)),
+                None => app,
+            };
+            app.app_data(metrics.clone())
                 .app_data(readiness.clone())
                 .route("/healthcheck", get().to(health))
                 .route("/ready", get().to(ready))
@@ -81,6 +92,14 @@ async fn ready(readiness: Data<Readiness>) -> HttpResponse {
     }
 }
 
+/// Empties the embedded Glance, for a test suite.
+async fn reset_store(reset: Data<Reset>) -> HttpResponse {
+    match block(move || reset()).await {
+        Ok(true) => HttpResponse::NoContent().finish(),
+        Ok(false) | Err(_) => HttpResponse::InternalServerError().finish(),
+    }
+}
+
 async fn numbers(metrics: Data<Metrics>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(Metrics::MEDIA_TYPE)
@@ -98,7 +117,7 @@ mod tests {
         let client = client(ClientSettings::default()).unwrap();
         let readiness = Arc::new(Readiness::new(client, spawner, Vec::new()));
         let address = "127.0.0.1:0".parse().unwrap();
-        let admin = Admin::start(address, Arc::default(), readiness).unwrap();
+        let admin = Admin::start(address, Arc::default(), readiness, None).unwrap();
         let url = |path: &str| format!("http://{}{path}", admin.address());
         let answer = reqwest::get(url("/healthcheck")).await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "OK\n");

@@ -1,14 +1,14 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::{Admin, Readiness, Target};
+use crate::admin::{Admin, Readiness, Reset, Target};
 use crate::apis::nova::ImageService;
 use crate::apis::nova::write_locks::WriteLocks;
-use crate::cache::ResponseCache;
+use crate::cache::{CacheableError, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
-use crate::http::auth::{AuthBackend, Authenticator};
+use crate::http::auth::{AuthBackend, Authenticator, SelfNamedTokens};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
@@ -71,6 +71,8 @@ pub struct Application {
     upstream: runtime::RuntimeGuard,
     /// The Glance inside this process, with `glance.mode = "embedded"`.
     embedded: Option<EmbeddedGlance>,
+    /// The identity service beside it.
+    identity: Option<embedded::Identity>,
     /// The admin listener, unless it is off.
     admin: Option<Admin>,
     readiness: Arc<Readiness>,
@@ -116,14 +118,21 @@ impl Application {
         let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
         show_requests(&mut metrics, &front.concurrency_limit);
         show_calls(&mut metrics, front.service.glance.counters());
-        let answers = Arc::clone(&front.service.answers);
-        metrics.on_scrape(move || answers.update_gauges());
+        let cache = Arc::clone(&front.service.answers);
+        let gauges = Arc::clone(&cache);
+        metrics.on_scrape(move || gauges.update_gauges());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
-        let start = |address| Admin::start(address, metrics, ready);
+        let identity = match &embedded {
+            Some(glance) => embedded::start_identity(settings, glance, server.address())?,
+            None => None,
+        };
+        let reset = embedded.as_ref().filter(|_| settings.embedded.reset);
+        let reset = reset.map(|glance| reset_of(glance, cache));
+        let start = |address| Admin::start(address, metrics, ready, reset);
         let admin = settings.admin.listen.map(start).transpose()?;
         let admin_address = admin.as_ref().map(Admin::address);
         log_summary(settings, server.address(), admin_address);
@@ -136,6 +145,7 @@ impl Application {
             server,
             upstream,
             embedded,
+            identity,
             admin,
             readiness,
             quickstart,
@@ -176,12 +186,25 @@ impl Application {
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
+        if let Some(identity) = self.identity {
+            identity.stop().await;
+        }
         if let Some(glance) = self.embedded {
             glance.stop(false).await;
         }
         drop(self.upstream);
         served
     }
+}
+
+/// Empties the embedded Glance, and makes the cache forget what it held.
+fn reset_of<E: CacheableError>(glance: &EmbeddedGlance, cache: Arc<ResponseCache<E>>) -> Reset {
+    let resetter = glance.resetter();
+    Arc::new(move || {
+        let emptied = resetter.reset();
+        cache.invalidate_all();
+        emptied.is_ok()
+    })
 }
 
 /// Logs which cloud is served, and where, in one line.
@@ -234,6 +257,12 @@ fn mode(
             )?)
         }
         Some(AuthMode::Passthrough) => AuthBackend::Passthrough(DigestKey::random()?),
+        Some(AuthMode::None) | None if settings.glance.mode == Some(GlanceMode::Embedded) => {
+            AuthBackend::SelfNamed(SelfNamedTokens {
+                key: DigestKey::random()?,
+                names_caller: embedded::names_caller,
+            })
+        }
         Some(AuthMode::None) | None => AuthBackend::None,
     })
 }
@@ -259,7 +288,7 @@ fn targets(
 ) -> Vec<Target> {
     let keystone = match mode {
         AuthBackend::Keystone(_) => settings.keystone.auth_url.as_ref(),
-        AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
     };
     let keystone = keystone.map(|url| Target::new("keystone", url));
     let embedded = embedded.map(EmbeddedGlance::endpoint);

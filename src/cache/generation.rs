@@ -110,6 +110,11 @@ impl GenerationTable {
         self.token(token).fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Makes every response old that was fetched until now.
+    pub fn invalidate_all(&self) {
+        self.global.writes.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Begins a write to the image with this id.
     pub fn write(&self, id: &ImageId) -> WriteGuard<'_> {
         let image = CacheTag::image(id).map_or(&self.global, |tag| self.slot(tag));

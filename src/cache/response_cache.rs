@@ -203,6 +203,11 @@ impl<E: CacheableError> ResponseCache<E> {
         self.generations.write(id)
     }
 
+    /// The store behind Glance was replaced: no response that was fetched until now is given again.
+    pub fn invalidate_all(&self) {
+        self.generations.invalidate_all();
+    }
+
     /// The token behind this scope is no longer good: what was answered to it is given no more.
     pub fn invalidate_token(&self, scope: &IsolationScope) {
         self.generations.invalidate_token(scope.token_number());
