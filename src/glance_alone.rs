@@ -17,6 +17,7 @@ pub struct GlanceAlone {
 pub fn start(arguments: &GlanceArguments) -> Result<GlanceAlone, StartError> {
     let settings = Settings {
         listen: arguments.listen,
+        any_port_if_taken: false,
         database: arguments.database.clone(),
         data_dir: arguments.data_dir.clone(),
         sample_images: arguments.sample_images,

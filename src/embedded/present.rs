@@ -13,6 +13,10 @@ use crate::http::auth::AuthBackend;
 use crate::keystone::{self, Token, TokenValidator};
 use crate::upstream::runtime::{Spawner, TaskAborted};
 
+/// Glance's usual port.
+const PREFERRED_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9292);
+
 /// Why the embedded Glance does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -99,12 +103,14 @@ fn glance_settings(settings: &Settings) -> embedded_glance::Settings {
         }
     };
     embedded_glance::Settings {
+        // Links of images name it, so it is the same at each start where it can be.
+        listen: PREFERRED_ADDRESS,
+        any_port_if_taken: true,
         database: section.database.clone(),
         data_dir: section.data_dir.clone(),
         sample_images: section.sample_images,
         inspect_formats: section.inspect_formats,
         www_authenticate_uri: uri,
-        ..embedded_glance::Settings::default()
     }
 }
 

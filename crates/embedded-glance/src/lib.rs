@@ -32,6 +32,7 @@ mod time;
 mod upload;
 mod versions;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -241,7 +242,7 @@ impl Builder {
             .read(samples::to_show)
             .map_err(|_| StartError::Samples)?;
         let listen_error = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(listen_error)?;
+        let listener = listen(&self.settings).map_err(listen_error)?;
         let base = format!("http://{}", listener.local_addr().map_err(listen_error)?);
         let endpoint = Url::parse(&base).map_err(|_| StartError::NotUp)?;
         let uri = self.settings.www_authenticate_uri.as_deref();
@@ -274,6 +275,16 @@ impl Builder {
             handle,
             thread: Some(thread),
         })
+    }
+}
+
+fn listen(settings: &Settings) -> std::io::Result<TcpListener> {
+    let address = settings.listen;
+    match TcpListener::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && settings.any_port_if_taken => {
+            TcpListener::bind((address.ip(), 0))
+        }
+        bound => bound,
     }
 }
 

@@ -4,6 +4,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use serde_json::Value;
+use url::Url;
+
 /// Longest time for a part of a response.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const CHUNK: usize = 65536;
@@ -68,7 +71,7 @@ pub fn send(host: &str, request: &Request) -> io::Result<Option<Response>> {
     receive(BufReader::new(stream), request.method == "HEAD").map(Some)
 }
 
-fn receive(mut reader: BufReader<TcpStream>, is_head: bool) -> io::Result<Response> {
+pub fn receive(mut reader: BufReader<TcpStream>, is_head: bool) -> io::Result<Response> {
     let status = line(&mut reader)?;
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
@@ -103,6 +106,44 @@ fn receive(mut reader: BufReader<TcpStream>, is_head: bool) -> io::Result<Respon
         headers,
         body,
     })
+}
+
+/// One request, with a body of JSON unless a header says otherwise.
+pub fn ask(
+    base: &Url,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> Response {
+    let mut headers: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    if body.is_some() && !headers.iter().any(|(name, _)| name == "Content-Type") {
+        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+    }
+    let request = Request {
+        method,
+        target,
+        headers,
+        body: body.map(|body| body.as_bytes().to_vec()),
+        chunked: false,
+        cut: None,
+    };
+    let host = &base[url::Position::BeforeHost..url::Position::AfterPort];
+    send(host, &request).unwrap().unwrap()
+}
+
+impl Response {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
+    }
 }
 
 fn line(reader: &mut impl BufRead) -> io::Result<String> {
