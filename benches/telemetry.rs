@@ -7,21 +7,26 @@ use nova_image_proxy::config::LogFormat;
 use nova_image_proxy::telemetry::access_log::{AccessLog, AccessLogEntry};
 use nova_image_proxy::telemetry::log_writer::LogWriter;
 use nova_image_proxy::telemetry::metrics::{
-    CacheOutcome, MethodLabel, Metrics, RequestSample, RouteLabel, StatusLabel, VersionLabel,
+    ApiLabels, ApiRequestMetrics, CacheLabel, MethodLabel, Metrics, RequestSample, StatusLabel,
 };
 use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-fn count(metrics: &Metrics) {
-    metrics.cache.hits.inc();
-    metrics.requests.count(black_box(RequestSample {
-        route: RouteLabel::Image,
+const LABELS: ApiLabels = ApiLabels {
+    api: "compute",
+    routes: &["unknown", "/images/{image_id}"],
+    versions: &["none", "2.1-2.35"],
+};
+
+fn count(api: &ApiRequestMetrics) {
+    api.count(black_box(RequestSample {
+        route: 1,
         method: MethodLabel::of("GET"),
         status: StatusLabel::of(Some(200)),
-        version: VersionLabel::Images,
-        cache: Some(CacheOutcome::Hit),
+        version: 1,
+        cache: Some(CacheLabel::Hit),
         duration: Duration::from_micros(9),
     }));
 }
@@ -34,11 +39,12 @@ fn record() -> AccessLogEntry<'static> {
         project: Some("0123456789abcdef0123456789abcdef"),
         user: Some("fedcba9876543210fedcba9876543210"),
         method: "GET",
-        route: RouteLabel::Image,
+        api: "compute",
+        route: "/images/{image_id}",
         path: "/v2.1/images/11111111-2222-4333-8444-555555555555",
         status: Some(200),
         version: Some((2, 35)),
-        cache: Some(CacheOutcome::Hit),
+        cache: Some(CacheLabel::Hit),
         upstream: Duration::ZERO,
         duration: Duration::from_micros(9),
         user_agent: Some(b"python-novaclient openstacksdk/4.0.0 keystoneauth1/5.8.0"),
@@ -47,17 +53,20 @@ fn record() -> AccessLogEntry<'static> {
 
 fn counting(criterion: &mut Criterion) {
     let metrics = Metrics::default();
-    criterion.bench_function("a request counted", |bench| bench.iter(|| count(&metrics)));
-    let others = Metrics::default();
+    let api = metrics.requests.api(LABELS);
+    criterion.bench_function("a request counted", |bench| {
+        bench.iter(|| count(&api));
+    });
+    let other_api = Metrics::default().requests.api(LABELS);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| {
             while !stop.load(Relaxed) {
-                count(&others);
+                count(&other_api);
             }
         });
         criterion.bench_function("a request counted while another thread counts", |bench| {
-            bench.iter(|| count(&others));
+            bench.iter(|| count(&other_api));
         });
         stop.store(true, Relaxed);
         assert!(busy.join().is_ok());

@@ -1,28 +1,30 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::{Admin, Readiness, Reset, Target};
-use crate::apis::nova::ImageService;
-use crate::apis::nova::write_locks::WriteLocks;
-use crate::cache::{CacheableError, ResponseCache};
+use crate::admin::{Admin, Reset};
+use crate::apis::nova::{NovaApi, NovaService};
+use crate::cache::coherence::SingleProcess;
+use crate::cache::{Invalidation, ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator, SelfNamedTokens};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::response_memory::ResponseMemory;
+use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
+use crate::readiness::{Probes, Readiness};
+use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
-use crate::upstream::{
-    self, ClientSettings, OutlierDetection, UpstreamCounters, UpstreamPolicy, UpstreamSnapshot,
-    client,
-};
+use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use url::Url;
 
@@ -109,22 +111,49 @@ impl Application {
                 .map(Endpoint::new)
                 .collect(),
         };
-        let targets = targets(settings, &mode, embedded.as_ref());
-        for target in &targets {
-            metrics.upstream.register_endpoint(target.url());
+        let validator = match &mode {
+            AuthBackend::Keystone(keystone) => Some(keystone.clone()),
+            AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
+        };
+        let glance_urls = glance_urls(settings, embedded.as_ref());
+        let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
+        for url in keystone_url.into_iter().chain(&glance_urls) {
+            metrics.upstream.register_endpoint(url);
         }
-        let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, log);
-        let front = front(settings, mode, counted, spawner, endpoints, &metrics, log);
-        show_requests(&mut metrics, &front.concurrency_limit);
-        show_calls(&mut metrics, front.service.glance.counters());
-        let cache = Arc::clone(&front.service.answers);
+        let response_memory = ResponseMemory::new(settings.server.max_response_memory);
+        show_response_memory(&mut metrics, &response_memory);
+        let upstream_spawner = spawner.clone();
+        let nova = nova_api(
+            settings,
+            mode,
+            counted,
+            spawner,
+            endpoints,
+            &response_memory,
+        );
+        let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
+        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
+        let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
+        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(nova.service.images.cache());
+        metrics.register(|registry| cache.metrics().register(registry));
         let gauges = Arc::clone(&cache);
         metrics.on_scrape(move || gauges.update_gauges());
+        let access_log =
+            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let front = AppState::new(
+            settings.server.clone(),
+            metrics.requests.clone(),
+            access_log,
+        )
+        .with_api(nova);
+        show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
+        show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let identity = match &embedded {
             Some(glance) => embedded::start_identity(settings, glance, server.address())?,
@@ -197,13 +226,16 @@ impl Application {
     }
 }
 
-/// Empties the embedded Glance, and makes the cache forget what it held.
-fn reset_of<E: CacheableError>(glance: &EmbeddedGlance, cache: Arc<ResponseCache<E>>) -> Reset {
+/// Empties the embedded Glance, and invalidates every cached response.
+fn reset_of(glance: &EmbeddedGlance, cache: Arc<ResponseCache>) -> Reset {
     let resetter = glance.resetter();
     Arc::new(move || {
-        let emptied = resetter.reset();
-        cache.invalidate_all();
-        emptied.is_ok()
+        let outcome = resetter.reset();
+        cache.invalidate(Invalidation {
+            image: None,
+            uncacheable_for: Duration::ZERO,
+        });
+        outcome.is_ok()
     })
 }
 
@@ -269,10 +301,10 @@ fn mode(
 
 fn rules(glance: &config::Glance) -> UpstreamPolicy {
     UpstreamPolicy {
-        ejection: OutlierDetection {
-            after: glance.eject_after,
-            first: glance.eject_for,
-            longest: glance.eject_at_most,
+        outlier_detection: OutlierDetection {
+            consecutive_failures: glance.eject_after,
+            base_ejection_time: glance.eject_for,
+            max_ejection_time: glance.eject_at_most,
         },
         retries: glance.retries,
         max_in_flight: glance.max_in_flight,
@@ -280,21 +312,12 @@ fn rules(glance: &config::Glance) -> UpstreamPolicy {
     }
 }
 
-/// Who has to be there for requests to be answered.
-fn targets(
-    settings: &Settings,
-    mode: &AuthBackend,
-    embedded: Option<&EmbeddedGlance>,
-) -> Vec<Target> {
-    let keystone = match mode {
-        AuthBackend::Keystone(_) => settings.keystone.auth_url.as_ref(),
-        AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
-    };
-    let keystone = keystone.map(|url| Target::new("keystone", url));
-    let embedded = embedded.map(EmbeddedGlance::endpoint);
-    let glances = embedded.into_iter().chain(&settings.glance.endpoints);
-    let glances = glances.map(|url| Target::new("glance", url));
-    keystone.into_iter().chain(glances).collect()
+/// Where Glance is, unless tokens' catalogs say.
+fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Url> {
+    match embedded {
+        Some(glance) => vec![glance.endpoint().clone()],
+        None => settings.glance.endpoints.clone(),
+    }
 }
 
 /// Adds to the metrics what is counted elsewhere.
@@ -318,58 +341,46 @@ fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
     metrics.register_callback("requests_in_flight", help, inside);
 }
 
-/// Adds what happens on the way to Glance.
-fn show_calls(metrics: &mut Metrics, counters: &Arc<UpstreamCounters>) {
-    type Read = fn(UpstreamSnapshot) -> MetricValue;
-    let numbers: [(&'static str, &'static str, Read); 9] = [
-        (
-            "glance_calls",
-            "Calls to Glance, each once however often it was sent",
-            |now| MetricValue::Count(now.calls),
-        ),
-        (
-            "glance_calls_refused",
-            "Calls refused because too many waited",
-            |now| MetricValue::Count(now.queue_full),
-        ),
-        ("glance_retries", "Calls to Glance sent once more", |now| {
-            MetricValue::Count(now.retries)
+/// Adds the memory of responses.
+fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
+    let limit = memory.limit();
+    let help = "Bytes of large responses that are rendered or sent";
+    let memory = memory.clone();
+    let used = move || gauge(memory.used());
+    metrics.register_callback("response_memory_bytes", help, used);
+    let help = "Most bytes of large responses (server.max_response_memory)";
+    metrics.register_callback("response_memory_limit_bytes", help, move || gauge(limit));
+}
+
+/// Adds the clients' connections.
+fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
+    type Read = fn(&ConnectionTracker) -> MetricValue;
+    let numbers: [(&'static str, &'static str, Read); 4] = [
+        ("connections_open", "Connections of clients", |now| {
+            gauge(now.open() as u64)
         }),
         (
-            "glance_failovers",
-            "Of those, sent to another endpoint",
-            |now| MetricValue::Count(now.failovers),
+            "connections_accepted",
+            "Connections of clients so far",
+            |now| MetricValue::Count(now.accepted()),
         ),
         (
-            "glance_retries_over_budget",
-            "Calls not sent once more because too many were",
-            |now| MetricValue::Count(now.budget_exhausted),
+            "connections_timed_out",
+            "Connections closed because the client sent or took too little in its time",
+            |now| MetricValue::Count(now.timed_out()),
         ),
         (
-            "glance_ejections",
-            "How often an endpoint was left out",
-            |now| MetricValue::Count(now.ejections),
-        ),
-        (
-            "glance_readmissions",
-            "How often an endpoint came back",
-            |now| MetricValue::Count(now.readmissions),
-        ),
-        (
-            "glance_calls_in_flight",
-            "Calls to Glance on the wire",
-            |now| gauge(now.in_flight),
-        ),
-        (
-            "glance_calls_waiting",
-            "Calls that wait for their turn",
-            |now| gauge(now.waiting),
+            "late_requests",
+            "Requests lost because their idle connection was being closed",
+            |now| MetricValue::Count(now.late_requests()),
         ),
     ];
     for (name, help, read) in numbers {
-        let counters = Arc::clone(counters);
-        metrics.register_callback(name, help, move || read(counters.snapshot()));
+        let tracker = Arc::clone(server.connections());
+        metrics.register_callback(name, help, move || read(&tracker));
     }
+    let help = "Most connections of clients at a time (server.max_connections)";
+    metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
 }
 
 /// A number that goes up and down, as far as it can be shown.
@@ -377,39 +388,41 @@ fn gauge(now: u64) -> MetricValue {
     MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
-fn front(
+fn nova_api(
     settings: &Settings,
     mode: AuthBackend,
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
-    metrics: &Metrics,
-    log: &LogWriter,
-) -> AppState {
+    response_memory: &ResponseMemory,
+) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
         max_answer: settings.glance.max_answer,
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
-    AppState {
+    let cache = Arc::new(ResponseCache::new(&settings.cache));
+    NovaApi {
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
             endpoints.first().cloned(),
             settings.keystone.authenticate_uri(),
+            spawner.clone(),
         ),
-        service: Arc::new(ImageService {
-            locks: WriteLocks::default(),
-            glance: GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+        service: Arc::new(NovaService {
+            reads: ReadThrough::new(Arc::clone(&cache)),
+            images: ImageService::new(
+                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                cache,
+                Arc::new(SingleProcess),
+                settings.cache.transitional_window,
+            ),
+            response_memory: response_memory.clone(),
             settings: settings.nova.clone(),
-            answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
-            transitional_window: settings.cache.transitional_window,
         }),
-        concurrency_limit: Arc::default(),
         cached: settings.cache.enabled,
-        access_log: (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format)),
-        metrics: metrics.requests.clone(),
         server: settings.server.clone(),
         spawner,
     }

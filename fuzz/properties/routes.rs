@@ -1,6 +1,6 @@
 //! Paths. The first line is the method, the second the path prefix, the rest the raw path.
 
-use nova_image_proxy::apis::nova::routes::{MatchedRoute, Route, Target, parse};
+use nova_image_proxy::apis::nova::routes::{MatchedRoute, MountedRoute, Route, Target, parse};
 use nova_image_proxy::glance::ImageId;
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -21,11 +21,11 @@ pub fn holds(data: &[u8]) {
         assert_eq!(parse(&method, below, ""), route);
         assert_eq!(parse(&method, &below.replace('/', "//"), ""), route);
     }
-    if let Route::Mounted {
+    if let Route::Mounted(MountedRoute {
         project,
         target: Target::Operation(operation),
         ..
-    } = &route
+    }) = &route
     {
         let allowed = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
         assert!(

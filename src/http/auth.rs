@@ -1,46 +1,44 @@
-//! Who a request comes from, by each way of authentication.
+//! Authentication: from a request's tokens to its [`AuthContext`].
 //!
 //! Identity is only what Keystone said of the token. `X-Project-Id`, `X-Roles` and the like that a
 //! client sends are never read, and nothing but the token itself travels on.
 
-use super::request_ids::RequestIds;
-use super::request_observer::RequestLogFields;
-use crate::apis::nova::ApiError;
-use crate::cache::{CacheIsolation, IsolationScope};
+use super::context::RequestContext;
+use crate::cache::{CacheIsolation, IsolationScope, NoCacheReason};
 use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
 };
+use crate::upstream::FairnessKey;
 use crate::upstream::runtime::{Spawner, TaskAborted};
-use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
+use thiserror::Error;
+use tokio::time::timeout_at;
 use tracing::Instrument;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
-/// The service type whose access rules apply.
-const SERVICE_TYPE: &str = "compute";
 
-/// Who judges tokens.
+/// Authenticates requests.
 #[derive(Debug)]
 pub struct Authenticator {
-    mode: AuthBackend,
+    backend: AuthBackend,
     isolation: CacheIsolation,
-    /// Where Glance is, unless the token's catalog says.
+    /// Glance's endpoint, unless the token's catalog names it.
     endpoint: Option<Endpoint>,
     challenge: Option<HeaderValue>,
+    spawner: Spawner,
 }
 
 /// One way of authentication.
 #[derive(Debug)]
 pub enum AuthBackend {
-    /// Keystone judges the token.
+    /// Keystone validates the token.
     Keystone(TokenValidator),
-    /// Glance judges the token; the key is for telling tokens apart without keeping them.
+    /// Glance validates the token. The key tells tokens apart without storing them.
     Passthrough(DigestKey),
     /// A token names its caller, for the embedded Glance; other tokens do not count.
     SelfNamed(SelfNamedTokens),
@@ -51,61 +49,83 @@ pub enum AuthBackend {
 /// Tokens by which callers name themselves.
 #[derive(Debug)]
 pub struct SelfNamedTokens {
-    /// For telling tokens apart without keeping them.
+    /// Tells tokens apart without storing them.
     pub key: DigestKey,
     /// Whether a token names its caller.
     pub names_caller: fn(&str) -> bool,
 }
 
-/// The result of authentication: one caller for one request.
+/// Why a request is not authenticated.
+#[derive(Debug, Clone, Error)]
+pub enum AuthError {
+    /// No token, an invalid one, or one whose access rules do not allow the request.
+    #[error("no valid token")]
+    Unauthorized,
+    /// Keystone could not be asked, or gave an invalid response.
+    #[error(transparent)]
+    KeystoneUnavailable(keystone::Error),
+    /// The request's deadline passed first.
+    #[error("the token was not validated in time")]
+    Timeout,
+    /// A bug: the task that validates ended early.
+    #[error("a task ended early")]
+    Internal,
+}
+
+/// Why there is no Glance endpoint for a caller.
+#[derive(Debug, Clone, Copy, Error)]
+pub enum EndpointError {
+    /// The token has no scope, and images belong to projects.
+    #[error("the token is not scoped to a project")]
+    TokenWithoutProject,
+    /// The token's catalog names no image service.
+    #[error(transparent)]
+    NotInCatalog(NoImageEndpoint),
+}
+
+/// An authenticated caller, for one request.
 #[derive(Debug)]
 pub struct AuthContext<'r> {
     principal: Principal,
-    /// The token that Glance is called with.
+    /// The token to call Glance with; none in mode `none`.
     token: Option<&'r str>,
     /// The validated service token that the request brought.
     service_token: Option<&'r str>,
-    /// Where Glance is, unless the token's catalog says.
-    endpoint: Option<&'r Endpoint>,
+    /// The cache scope of this caller, or why its responses must not be cached.
+    pub scope: Result<IsolationScope, NoCacheReason>,
+    /// The Glance endpoint for this caller.
+    pub endpoint: Result<Cow<'r, Endpoint>, EndpointError>,
+    backend: &'r AuthBackend,
 }
 
 #[derive(Debug)]
 enum Principal {
     Validated(Arc<Token>),
-    /// Nobody here knows; the project in the path is believed and Glance decides.
+    /// The gateway does not know the caller; Glance decides.
     Unknown,
 }
 
-/// What asking Keystone takes, besides the token.
-#[derive(Debug, Clone, Copy)]
-pub struct ValidationContext<'r> {
-    /// Where the question is asked.
-    pub spawner: &'r Spawner,
-    /// When the request must be answered.
-    pub deadline: Instant,
-    /// The request's ids.
-    pub ids: &'r RequestIds,
-    /// What is noted of the request.
-    pub log_fields: &'r RequestLogFields,
-}
-
 impl Authenticator {
-    /// `isolation` is who shares answers; `www_authenticate_uri` is what a 401 tells clients to log in at.
+    /// `isolation` says which callers share cached responses; `endpoint` is Glance's, unless the
+    /// token's catalog names it; `www_authenticate_uri` is where a 401 sends clients to log in.
+    /// Keystone is called on the runtime of `spawner`.
     #[must_use]
     pub fn new(
-        mode: AuthBackend,
+        backend: AuthBackend,
         isolation: CacheIsolation,
         endpoint: Option<Endpoint>,
         www_authenticate_uri: Option<&str>,
+        spawner: Spawner,
     ) -> Self {
         // A URL is plain ASCII.
         let challenge = www_authenticate_uri
             .and_then(|url| HeaderValue::try_from(format!("Keystone uri=\"{url}\"")).ok());
         Self {
-            mode,
+            backend,
             isolation,
             endpoint,
             challenge,
+            spawner,
         }
     }
 
@@ -115,123 +135,174 @@ impl Authenticator {
         self.challenge.as_ref()
     }
 
-    /// Judges the request's token, and its service token where there is one.
-    pub fn authenticate<'r>(
+    /// Validates the request's token, and its service token where there is one. Without waiting
+    /// when Keystone has validated them before. `service_type` is the type of the service whose
+    /// access rules apply.
+    pub async fn authenticate<'r>(
         &'r self,
-        request: &'r HttpRequest,
-        validation_context: ValidationContext<'r>,
-    ) -> impl Future<Output = Result<AuthContext<'r>, ApiError>> {
+        context: &RequestContext<'r>,
+        service_type: &str,
+    ) -> Result<AuthContext<'r>, AuthError> {
+        let request = context.request;
         let headers = request.headers();
-        // The future of an async function has room for its arguments twice.
-        async move {
-            let keystone = match &self.mode {
-                AuthBackend::Keystone(keystone) => keystone,
-                AuthBackend::Passthrough(_) => {
-                    let token = client_token(headers).ok_or(ApiError::Unauthorized)?;
-                    return Ok(self.auth_context_for(Principal::Unknown, Some(token)));
-                }
-                AuthBackend::SelfNamed(tokens) => {
-                    let token = client_token(headers).filter(|token| (tokens.names_caller)(token));
-                    return Ok(self.auth_context_for(Principal::Unknown, token));
-                }
-                AuthBackend::None => return Ok(self.auth_context_for(Principal::Unknown, None)),
-            };
-            let text = client_token(headers).ok_or(ApiError::Unauthorized)?;
-            let service_text = service_token(headers)?;
-            let service = match service_text {
-                Some(text) => {
-                    let expired = ExpiredTokens::Rejected;
-                    Some(validate(keystone, text, expired, validation_context).await?)
-                }
-                None => None,
-            };
-            let expired = keystone.expired_tokens(service.as_deref());
-            let token = validate(keystone, text, expired, validation_context).await?;
-            validation_context.log_fields.token(&token);
-            let (method, path) = (request.method().as_str(), request.uri().path());
-            if !keystone.authorizes(&token, service.as_deref(), SERVICE_TYPE, method, path) {
-                return Err(ApiError::Unauthorized);
+        let keystone = match &self.backend {
+            AuthBackend::Keystone(keystone) => keystone,
+            AuthBackend::Passthrough(key) => {
+                let token = client_token(headers).ok_or(AuthError::Unauthorized)?;
+                let scope = IsolationScope::for_opaque_token(token, key);
+                return Ok(self.unvalidated(Some(token), scope));
             }
-            let mut context = self.auth_context_for(Principal::Validated(token), Some(text));
-            context.service_token = service_text;
-            Ok(context)
+            AuthBackend::SelfNamed(tokens) => {
+                let token = client_token(headers).filter(|token| (tokens.names_caller)(token));
+                let scope = match token {
+                    Some(token) => IsolationScope::for_opaque_token(token, &tokens.key),
+                    None => IsolationScope::anonymous(),
+                };
+                return Ok(self.unvalidated(token, scope));
+            }
+            AuthBackend::None => {
+                return Ok(self.unvalidated(None, IsolationScope::anonymous()));
+            }
+        };
+        let text = client_token(headers).ok_or(AuthError::Unauthorized)?;
+        let service_text = service_token(headers)?;
+        let service = match service_text {
+            Some(text) => {
+                let expired = ExpiredTokens::Rejected;
+                Some(self.validate(keystone, text, expired, context).await?)
+            }
+            None => None,
+        };
+        let expired = keystone.expired_tokens(service.as_deref());
+        let token = self.validate(keystone, text, expired, context).await?;
+        context.observer.token(&token);
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        if !keystone.authorizes(&token, service.as_deref(), service_type, method, path) {
+            return Err(AuthError::Unauthorized);
+        }
+        Ok(AuthContext {
+            token: Some(text),
+            service_token: service_text,
+            scope: IsolationScope::of(&token, self.isolation),
+            endpoint: self.endpoint_for(&token),
+            principal: Principal::Validated(token),
+            backend: &self.backend,
+        })
+    }
+
+    fn unvalidated<'r>(&'r self, token: Option<&'r str>, scope: IsolationScope) -> AuthContext<'r> {
+        let no_catalog = EndpointError::NotInCatalog(NoImageEndpoint::NoCatalog);
+        AuthContext {
+            principal: Principal::Unknown,
+            token,
+            service_token: None,
+            scope: Ok(scope),
+            endpoint: self.endpoint.as_ref().map(Cow::Borrowed).ok_or(no_catalog),
+            backend: &self.backend,
         }
     }
 
-    fn auth_context_for<'r>(
-        &'r self,
-        principal: Principal,
-        token: Option<&'r str>,
-    ) -> AuthContext<'r> {
-        AuthContext {
-            principal,
-            token,
-            service_token: None,
-            endpoint: self.endpoint.as_ref(),
+    fn endpoint_for(&self, token: &Token) -> Result<Cow<'_, Endpoint>, EndpointError> {
+        if token.scope_kind() == ScopeKind::Unscoped {
+            return Err(EndpointError::TokenWithoutProject);
+        }
+        match &self.endpoint {
+            Some(endpoint) => Ok(Cow::Borrowed(endpoint)),
+            None => token
+                .image_endpoint()
+                .map(|url| Cow::Owned(Endpoint::new(url)))
+                .map_err(EndpointError::NotInCatalog),
+        }
+    }
+
+    async fn validate(
+        &self,
+        keystone: &TokenValidator,
+        token: &str,
+        expired: ExpiredTokens,
+        context: &RequestContext<'_>,
+    ) -> Result<Arc<Token>, AuthError> {
+        match keystone.cached_with(token, expired) {
+            Some(Ok(token)) => Ok(token),
+            Some(Err(keystone::InvalidToken)) => Err(AuthError::Unauthorized),
+            // Boxed, since most requests come with a token that is cached.
+            None => {
+                let validation = self.validate_with_keystone(keystone, token, expired, context);
+                Box::pin(validation).await
+            }
+        }
+    }
+
+    async fn validate_with_keystone(
+        &self,
+        keystone: &TokenValidator,
+        token: &str,
+        expired: ExpiredTokens,
+        context: &RequestContext<'_>,
+    ) -> Result<Arc<Token>, AuthError> {
+        let _timer = context.observer.upstream_time().start();
+        let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
+        let task = async move {
+            use secrecy::ExposeSecret;
+            keystone.validate_with(token.expose_secret(), expired).await
+        };
+        let task = self.spawner.run(task.instrument(context.ids.span()));
+        let validated = timeout_at(context.timing.deadline, task).await;
+        let validated = validated.map_err(|_| AuthError::Timeout)?;
+        let validated = validated.map_err(|TaskAborted| AuthError::Internal)?;
+        validated.map_err(AuthError::from)
+    }
+}
+
+impl From<keystone::Error> for AuthError {
+    fn from(error: keystone::Error) -> Self {
+        match error {
+            keystone::Error::InvalidToken => Self::Unauthorized,
+            error @ (keystone::Error::Unavailable(_) | keystone::Error::InvalidResponse(_)) => {
+                Self::KeystoneUnavailable(error)
+            }
         }
     }
 }
 
-impl<'r> AuthContext<'r> {
-    /// The project in the path must be the token's own.
-    pub fn check_project(&self, path: Option<&str>) -> Result<(), ApiError> {
-        let (Principal::Validated(token), Some(path)) = (&self.principal, path) else {
-            return Ok(());
-        };
-        let own = token.project_id().unwrap_or("None");
-        if own == path {
-            return Ok(());
+impl AuthContext<'_> {
+    /// The caller's token as Keystone describes it, where Keystone validated it.
+    #[must_use]
+    pub fn validated(&self) -> Option<&Token> {
+        match &self.principal {
+            Principal::Validated(token) => Some(token),
+            Principal::Unknown => None,
         }
-        Err(ApiError::ProjectMismatch {
-            path: path.to_owned(),
-            token: own.to_owned(),
-        })
     }
 
-    /// Glance does not take the token: Keystone is asked about it again next time.
-    pub fn on_upstream_unauthorized(&self, auth: &Authenticator) {
-        if let (AuthBackend::Keystone(keystone), Some(token)) = (&auth.mode, self.token) {
+    /// The project whose turn in the queue to Glance this caller's calls take. Where no token was
+    /// validated, the token stands for it.
+    #[must_use]
+    pub fn fairness_key(&self) -> FairnessKey {
+        match &self.principal {
+            Principal::Validated(token) => FairnessKey::new(match token.identity() {
+                Some(identity) => identity.project_id(),
+                None => token.user_id(),
+            }),
+            Principal::Unknown => FairnessKey::new(self.token),
+        }
+    }
+
+    /// The project of a validated token; `None` where only Glance knows it.
+    #[must_use]
+    pub fn project_id(&self) -> Option<&str> {
+        self.validated()?.project_id()
+    }
+
+    /// Forgets the validation of this token, so that the next request asks Keystone again. For a
+    /// token that Glance refuses.
+    pub fn invalidate(&self) {
+        if let (AuthBackend::Keystone(keystone), Some(token)) = (self.backend, self.token) {
             keystone.forget(token);
         }
     }
 
-    /// Whose answers this request's answer may be among; none when nobody can say.
-    #[must_use]
-    pub fn scope(&self, auth: &Authenticator) -> Option<IsolationScope> {
-        match (&self.principal, &auth.mode) {
-            (Principal::Validated(token), _) => IsolationScope::of(token, auth.isolation),
-            (Principal::Unknown, AuthBackend::Passthrough(key)) => {
-                Some(IsolationScope::for_opaque_token(self.token?, key))
-            }
-            (Principal::Unknown, AuthBackend::SelfNamed(tokens)) => Some(match self.token {
-                Some(token) => IsolationScope::for_opaque_token(token, &tokens.key),
-                None => IsolationScope::anonymous(),
-            }),
-            (Principal::Unknown, AuthBackend::None) => Some(IsolationScope::anonymous()),
-            (Principal::Unknown, AuthBackend::Keystone(_)) => None,
-        }
-    }
-
-    /// Where Glance is for this caller.
-    pub fn endpoint(&self) -> Result<Cow<'r, Endpoint>, ApiError> {
-        if let Principal::Validated(token) = &self.principal
-            && token.scope_kind() == ScopeKind::Unscoped
-        {
-            return Err(ApiError::TokenWithoutProject);
-        }
-        match (self.endpoint, &self.principal) {
-            (Some(endpoint), _) => Ok(Cow::Borrowed(endpoint)),
-            (None, Principal::Validated(token)) => token
-                .image_endpoint()
-                .map(|url| Cow::Owned(Endpoint::new(url)))
-                .map_err(ApiError::NoImageEndpoint),
-            (None, Principal::Unknown) => {
-                Err(ApiError::NoImageEndpoint(NoImageEndpoint::NoCatalog))
-            }
-        }
-    }
-
-    /// The token to call Glance with.
+    /// The token to call Glance with, marked sensitive.
     #[must_use]
     pub fn token_header(&self) -> Option<http::HeaderValue> {
         let mut value = http::HeaderValue::from_str(self.token?).ok()?;
@@ -239,18 +310,18 @@ impl<'r> AuthContext<'r> {
         Some(value)
     }
 
-    /// The service token to call Glance with.
+    /// The service token to call Glance with, marked sensitive.
     #[must_use]
-    pub fn service_token_header(&self, auth: &Authenticator) -> Option<http::HeaderValue> {
-        match &auth.mode {
+    pub fn service_token_header(&self) -> Option<http::HeaderValue> {
+        match self.backend {
             AuthBackend::Keystone(keystone) => keystone.service_token(self.service_token),
             AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
         }
     }
 }
 
-/// `X-Storage-Token` is an old name that counts when the usual one is absent. Of two tokens nobody
-/// can say which one is meant, so they count as none.
+/// The client's token. `X-Storage-Token` is an old name that counts when the usual one is absent. Two
+/// tokens are ambiguous and count as none.
 fn client_token(headers: &HeaderMap) -> Option<&str> {
     let of = |name| {
         let mut values = headers.get_all(name);
@@ -261,71 +332,24 @@ fn client_token(headers: &HeaderMap) -> Option<&str> {
     printable_ascii(only.as_bytes()).filter(|token| !token.is_empty())
 }
 
-/// The service token, if the request brought one; an empty header brings none. Of two tokens it is
-/// unknown which one is meant, so they are invalid.
-fn service_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+/// The service token, if the request brought one; an empty header brings none. Two of them are
+/// ambiguous, so they are invalid.
+fn service_token(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     let mut values = headers.get_all(SERVICE_TOKEN);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(only), None) if only.is_empty() => Ok(None),
         (Some(only), None) => printable_ascii(only.as_bytes())
             .map(Some)
-            .ok_or(ApiError::Unauthorized),
-        (Some(_), Some(_)) => Err(ApiError::Unauthorized),
+            .ok_or(AuthError::Unauthorized),
+        (Some(_), Some(_)) => Err(AuthError::Unauthorized),
     }
 }
 
-/// Text of visible ASCII. All bytes are looked at in any case, which processors do many at a time.
+/// Text of printable ASCII.
 fn printable_ascii(bytes: &[u8]) -> Option<&str> {
-    let printable_ascii = bytes.iter().fold(true, |printable_ascii, byte| {
-        printable_ascii & matches!(byte, b' '..=b'~')
-    });
-    printable_ascii
-        .then(|| std::str::from_utf8(bytes).ok())
-        .flatten()
-}
-
-fn validate<'r>(
-    keystone: &'r TokenValidator,
-    token: &'r str,
-    expired: ExpiredTokens,
-    validation_context: ValidationContext<'r>,
-) -> impl Future<Output = Result<Arc<Token>, ApiError>> {
-    let known = keystone.cached_with(token, expired);
-    async move {
-        match known {
-            Some(Ok(token)) => Ok(token),
-            Some(Err(keystone::InvalidToken)) => Err(ApiError::Unauthorized),
-            // Boxed, since most requests come with a token that is known.
-            None => Box::pin(ask(keystone, token, expired, validation_context)).await,
-        }
-    }
-}
-
-async fn ask(
-    keystone: &TokenValidator,
-    token: &str,
-    expired: ExpiredTokens,
-    validation_context: ValidationContext<'_>,
-) -> Result<Arc<Token>, ApiError> {
-    let _waiting = validation_context.log_fields.spent().start();
-    let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
-    let task = async move {
-        use secrecy::ExposeSecret;
-        keystone.validate_with(token.expose_secret(), expired).await
-    };
-    let answer = validation_context
-        .spawner
-        .run(task.instrument(validation_context.ids.span()));
-    match timeout_at(validation_context.deadline, answer).await {
-        Ok(Ok(Ok(token))) => Ok(token),
-        Ok(Ok(Err(keystone::Error::InvalidToken))) => Err(ApiError::Unauthorized),
-        Ok(Ok(Err(
-            error @ (keystone::Error::Unavailable(_) | keystone::Error::InvalidResponse(_)),
-        ))) => Err(ApiError::KeystoneUnavailable(error)),
-        Ok(Err(TaskAborted)) => Err(ApiError::Internal),
-        Err(_) => Err(ApiError::Timeout),
-    }
+    let printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    printable.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 #[cfg(test)]

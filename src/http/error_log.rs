@@ -1,35 +1,26 @@
-//! What the log says of a request that failed by no fault of its client: once, here, with the cause.
+//! The log line of a failed request: written once, at the boundary, with the cause.
 
 use super::request_ids::RequestIds;
-use crate::apis::nova::ApiError;
+use super::response::Response;
 use std::error::Error;
 
-/// Logs a failure that an operator should know of.
-pub fn log(ids: &RequestIds, error: &ApiError) {
-    let status = error.fault().status;
-    // An overload is told by the gate, not once for each request.
-    if !status.is_server_error() || matches!(error, ApiError::Overloaded) {
-        return;
+/// Logs a response that failed through no fault of its client.
+pub(super) fn log(ids: &RequestIds, response: &Response) {
+    if let Some(cause) = response.failure() {
+        tracing::warn!(
+            request_id = ids.local(),
+            global_id = ids.global(),
+            status = response.status().as_u16(),
+            cause,
+            "a request failed"
+        );
     }
-    let cause = match error {
-        ApiError::Glance { error, .. } => chain(error),
-        ApiError::KeystoneUnavailable(error) => chain(error),
-        ApiError::NoImageEndpoint(reason) => chain(reason),
-        ApiError::Internal => "a task ended early".to_owned(),
-        other => other.fault().message,
-    };
-    tracing::warn!(
-        request_id = ids.local(),
-        global_id = ids.global(),
-        status = status.as_u16(),
-        cause,
-        "a request failed"
-    );
 }
 
-/// An error and what caused it, down to the first cause. Many an error repeats its cause in its own
-/// words; that is said once.
-fn chain(error: &dyn Error) -> String {
+/// The text of an error and of its causes, down to the first one. Skips a cause whose text its
+/// parent already contains.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

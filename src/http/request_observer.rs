@@ -1,134 +1,122 @@
-//! What is noted of a request while it is answered, and counted and logged when it is over.
+//! Metrics and access log of one request.
 
-use super::AppState;
+use super::dispatch::AppState;
 use super::request_ids::RequestIds;
-use crate::apis::nova::microversion::Microversion;
 use crate::keystone::Token;
 use crate::telemetry::access_log::AccessLogEntry;
-use crate::telemetry::metrics::{
-    CacheOutcome, MethodLabel, RequestSample, RouteLabel, StatusLabel, VersionLabel,
-};
+use crate::telemetry::metrics::{CacheLabel, MethodLabel, RequestSample, StatusLabel};
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
-use actix_web::http::header::USER_AGENT;
+use actix_web::http::header::{HeaderValue, USER_AGENT};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What becomes known of a request on its way.
-#[derive(Debug)]
-pub struct RequestLogFields {
-    route: Cell<RouteLabel>,
-    version: Cell<(VersionLabel, Option<Microversion>)>,
-    cache: Cell<Option<CacheOutcome>>,
-    token: OnceCell<Arc<Token>>,
-    spent: OnceCell<UpstreamTime>,
-}
-
-impl Default for RequestLogFields {
-    fn default() -> Self {
-        Self {
-            route: Cell::new(RouteLabel::Unknown),
-            version: Cell::new((VersionLabel::None, None)),
-            cache: Cell::new(None),
-            token: OnceCell::new(),
-            spent: OnceCell::new(),
-        }
-    }
-}
-
-impl RequestLogFields {
-    /// The template of its path.
-    pub fn route(&self, route: RouteLabel) {
-        self.route.set(route);
-    }
-
-    /// Its microversion is settled; `/v2` has none.
-    pub fn version(&self, family: VersionLabel, version: Option<Microversion>) {
-        self.version.set((family, version));
-    }
-
-    /// What the cache did for it, where it is on and the request one for it.
-    pub fn cache(&self, outcome: Option<CacheOutcome>) {
-        self.cache.set(outcome);
-    }
-
-    /// Its token is valid.
-    pub fn token(&self, token: &Arc<Token>) {
-        // The first one is the user's, a second one a service's that speaks for them.
-        let _ = self.token.set(Arc::clone(token));
-    }
-
-    /// Where its waiting for Keystone and Glance adds up.
-    pub fn spent(&self) -> &UpstreamTime {
-        self.spent.get_or_init(UpstreamTime::default)
-    }
-}
-
-/// A request in flight. It is counted and logged when this is dropped, answered or not: a client
-/// can leave before.
+/// Collects what metrics and access log show of a request. The request is counted and logged when
+/// this is dropped, also when its client left before there was a response.
 #[derive(Debug)]
 pub struct RequestObserver<'r> {
-    front: &'r AppState,
+    state: &'r AppState,
     request: &'r HttpRequest,
     ids: &'r RequestIds,
-    log_fields: RequestLogFields,
     started: Instant,
-    status: Option<StatusCode>,
+    /// Index into [`AppState`]'s APIs; one that does not exist stands for no API.
+    api: Cell<usize>,
+    route: Cell<usize>,
+    version: Cell<(usize, Option<(u64, u64)>)>,
+    status: Cell<Option<StatusCode>>,
+    cache: Cell<Option<CacheLabel>>,
+    token: OnceCell<Arc<Token>>,
+    upstream_time: OnceCell<UpstreamTime>,
 }
 
 impl<'r> RequestObserver<'r> {
-    /// The request has arrived.
+    /// Starts with a request that has just arrived.
     #[must_use]
-    pub fn begin(front: &'r AppState, request: &'r HttpRequest, ids: &'r RequestIds) -> Self {
+    pub(super) fn begin(
+        state: &'r AppState,
+        request: &'r HttpRequest,
+        ids: &'r RequestIds,
+    ) -> Self {
         Self {
-            front,
+            state,
             request,
             ids,
-            log_fields: RequestLogFields::default(),
             started: Instant::now(),
-            status: None,
+            api: Cell::new(usize::MAX),
+            route: Cell::new(0),
+            version: Cell::new((0, None)),
+            status: Cell::new(None),
+            cache: Cell::new(None),
+            token: OnceCell::new(),
+            upstream_time: OnceCell::new(),
         }
     }
 
-    /// When it arrived.
+    /// When the request arrived.
     #[must_use]
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// What is known of it.
-    #[must_use]
-    pub fn log_fields(&self) -> &RequestLogFields {
-        &self.log_fields
+    pub(super) fn api(&self, index: usize) {
+        self.api.set(index);
     }
 
-    /// It is answered.
-    pub fn end(mut self, status: StatusCode) {
-        self.status = Some(status);
+    pub(super) fn route(&self, label: usize) {
+        self.route.set(label);
+    }
+
+    /// Notes the negotiated microversion: the index of its family in
+    /// [`ApiLabels::versions`](crate::telemetry::metrics::ApiLabels::versions), and its numbers.
+    pub fn version(&self, family: usize, version: Option<(u64, u64)>) {
+        self.version.set((family, version));
+    }
+
+    /// Notes the cache's part, `None` where the request is not one for the cache.
+    pub fn cache(&self, outcome: Option<CacheLabel>) {
+        self.cache.set(outcome);
+    }
+
+    /// Notes a valid token. The first one is the user's; a second one is of a service that speaks
+    /// for the user.
+    pub fn token(&self, token: &Arc<Token>) {
+        let _ = self.token.set(Arc::clone(token));
+    }
+
+    /// Sums up the time spent in calls to Keystone and Glance.
+    pub fn upstream_time(&self) -> &UpstreamTime {
+        self.upstream_time.get_or_init(UpstreamTime::default)
+    }
+
+    pub(super) fn responded(&self, status: StatusCode) {
+        self.status.set(Some(status));
     }
 }
 
 impl Drop for RequestObserver<'_> {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let status = self.status.map(|status| status.as_u16());
-        let (version, microversion) = self.log_fields.version.get();
+        let status = self.status.get().map(|status| status.as_u16());
+        let (version, microversion) = self.version.get();
         let method = self.request.method().as_str();
-        self.front.metrics.count(RequestSample {
-            route: self.log_fields.route.get(),
+        let route = self.route.get();
+        let metrics = self.state.metrics(self.api.get());
+        metrics.count(RequestSample {
+            route,
             method: MethodLabel::of(method),
             status: StatusLabel::of(status),
             version,
-            cache: self.log_fields.cache.get(),
+            cache: self.cache.get(),
             duration,
         });
-        let Some(log) = &self.front.access_log else {
+        let Some(log) = &self.state.access_log else {
             return;
         };
-        let token = self.log_fields.token.get();
+        let token = self.token.get();
         let agent = self.request.headers().get(USER_AGENT);
+        let labels = metrics.labels();
         log.write(&AccessLogEntry {
             request_id: self.ids.local(),
             global_id: self.ids.global(),
@@ -136,19 +124,19 @@ impl Drop for RequestObserver<'_> {
             project: token.and_then(|token| token.project_id()),
             user: token.map(|token| token.user_id()),
             method,
-            route: self.log_fields.route.get(),
+            api: labels.api,
+            route: labels.routes.get(route).copied().unwrap_or_default(),
             path: self.request.uri().path(),
             status,
-            version: microversion.map(Microversion::numbers),
-            cache: self.log_fields.cache.get(),
+            version: microversion,
+            cache: self.cache.get(),
             upstream: self
-                .log_fields
-                .spent
+                .upstream_time
                 .get()
                 .map(UpstreamTime::total)
                 .unwrap_or_default(),
             duration,
-            user_agent: agent.map(actix_web::http::header::HeaderValue::as_bytes),
+            user_agent: agent.map(HeaderValue::as_bytes),
         });
     }
 }

@@ -1,289 +1,105 @@
-//! From an outcome to HTTP: the header table, fault bodies and content types.
+//! A response on its way to the client.
 
-use super::auth::Authenticator;
-use super::media_type::{self, ErrorPageFormat};
-use super::not_found_page;
-use super::request_ids::RequestIds;
-use crate::apis::nova::microversion::{GENERIC_HEADER, LEGACY_HEADER, Microversion};
-use crate::apis::nova::{ApiError, HandlerResponse};
-use crate::cache;
-use crate::telemetry::metrics::CacheOutcome;
-use crate::util::python_json;
+use super::response_memory::{CONNECTION_BUFFER_BYTES, ResponseBody};
+use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-// Names and values are parsed once, at compile time: they are on every answer.
-pub(super) const API_VERSION: HeaderName = HeaderName::from_static("openstack-api-version");
-pub(super) const NOVA_API_VERSION: HeaderName =
-    HeaderName::from_static("x-openstack-nova-api-version");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
-const COMPUTE_REQUEST_ID: HeaderName = HeaderName::from_static("x-compute-request-id");
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const FAULT_TYPE: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
-
-/// Which of Nova's own headers an answer carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NovaHeaders {
-    /// None: answers given before a request is dispatched.
-    None,
-    /// The two request ids.
-    Ids,
-    /// The request ids, both version headers with this version, and a `Vary` for each.
-    Versioned(Microversion),
-    /// The same, for a version that is not served, as the client wrote it.
-    Asked(String),
-}
-
-/// What became of a request.
+/// Status, headers and body, with the cause of a failure for the log.
 #[derive(Debug)]
-pub struct ApiResponse {
-    status: StatusCode,
-    headers_kind: NovaHeaders,
-    body: Body,
-    /// How the cache took part, where it is on and the request is a read.
-    cache: Option<CacheOutcome>,
+pub struct Response {
+    http: HttpResponse,
+    cause: Option<String>,
 }
 
+/// The body of a response.
 #[derive(Debug)]
-enum Body {
-    Empty,
-    ErrorPageFormat,
-    Fault(ApiError),
-    Content {
-        media_type: HeaderValue,
-        body: cache::Body,
-    },
+pub enum Body {
+    /// A body in one piece.
+    Bytes(Bytes),
+    /// A body of known length in several pieces, which other responses may share.
+    Chunks(ResponseBody),
+    /// A body that is made while it is sent.
+    Stream(BoxBody),
 }
 
-impl ApiResponse {
-    /// An operation's answer.
+impl Response {
+    /// A response without headers and body.
     #[must_use]
-    pub fn answer(
-        answer: HandlerResponse,
-        headers_kind: NovaHeaders,
-        media_type: HeaderValue,
-        cache: Option<CacheOutcome>,
-    ) -> Self {
-        let status = StatusCode::from_u16(answer.status.as_u16())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    pub fn new(status: StatusCode) -> Self {
         Self {
-            status,
-            headers_kind,
-            body: Body::Content {
-                media_type,
-                body: answer.body,
+            http: HttpResponse::new(status),
+            cause: None,
+        }
+    }
+
+    /// Adds a header; one of the same name stays.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.http.headers_mut().append(name, value);
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(self, body: Body) -> Self {
+        let body = match body {
+            Body::Bytes(bytes) => BoxBody::new(bytes),
+            Body::Chunks(body) => match body.chunks() {
+                [only] if only.len() <= CONNECTION_BUFFER_BYTES => BoxBody::new(only.clone()),
+                _ => BoxBody::new(Chunks::new(body)),
             },
-            cache,
-        }
-    }
-
-    /// A version document.
-    #[must_use]
-    pub fn document(
-        status: StatusCode,
-        body: String,
-        headers_kind: NovaHeaders,
-        media_type: HeaderValue,
-    ) -> Self {
-        let body = [Bytes::from(body)].into();
+            Body::Stream(stream) => stream,
+        };
         Self {
-            status,
-            headers_kind,
-            body: Body::Content { media_type, body },
-            cache: None,
+            http: self.http.set_body(body),
+            ..self
         }
     }
 
-    /// 200 and nothing else.
+    /// Says why the request failed, for the log alone. `None` where the client is at fault.
     #[must_use]
-    pub fn empty(headers_kind: NovaHeaders) -> Self {
-        Self {
-            status: StatusCode::OK,
-            headers_kind,
-            body: Body::Empty,
-            cache: None,
-        }
+    pub fn cause(self, cause: Option<String>) -> Self {
+        Self { cause, ..self }
     }
 
-    /// The route-level 404.
-    #[must_use]
-    pub fn page(headers_kind: NovaHeaders) -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            headers_kind,
-            body: Body::ErrorPageFormat,
-            cache: None,
-        }
-    }
-
-    /// An error.
-    #[must_use]
-    pub fn fault(error: &ApiError, headers_kind: NovaHeaders) -> Self {
-        let status = StatusCode::from_u16(error.fault().status.as_u16())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self {
-            status,
-            headers_kind,
-            body: Body::Fault(error.clone()),
-            cache: None,
-        }
-    }
-
-    /// The status line's code.
+    /// The status code.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.http.status()
     }
 
-    /// The error, when it is one.
+    /// Why the request failed, where that is for the log.
     #[must_use]
-    pub fn error(&self) -> Option<&ApiError> {
-        match &self.body {
-            Body::Fault(error) => Some(error),
-            Body::Empty | Body::ErrorPageFormat | Body::Content { .. } => None,
-        }
+    pub fn failure(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
-    /// The HTTP answer.
-    #[must_use]
-    pub fn into_response(
-        self,
-        request: &HttpRequest,
-        ids: &RequestIds,
-        auth: &Authenticator,
-    ) -> HttpResponse {
-        let mut response = HttpResponse::new(self.status);
-        let headers = response.headers_mut();
-        write_heads(headers, &self.headers_kind, ids);
-        match self.body {
-            Body::Empty => response,
-            Body::ErrorPageFormat => {
-                // Nova answers a HEAD as it would a browser, without the page.
-                let head = request.method() == Method::HEAD;
-                let wanted = if head {
-                    ErrorPageFormat::Html
-                } else {
-                    media_type::page(request.headers())
-                };
-                let (media_type, page) = not_found_page::not_found(wanted);
-                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-                response.set_body(BoxBody::new(if head { "" } else { page }))
-            }
-            Body::Fault(error) => {
-                let body = fault(headers, &error, auth);
-                response.set_body(BoxBody::new(body))
-            }
-            Body::Content { media_type, body } => {
-                headers.append(header::CONTENT_TYPE, media_type);
-                if let Some(outcome) = self.cache {
-                    headers.append(CACHE_STATUS, cache_status(outcome));
-                }
-                response.set_body(match &*body {
-                    [only] => BoxBody::new(only.clone()),
-                    _ => BoxBody::new(Chunks::new(body)),
-                })
-            }
-        }
-    }
-}
-
-fn write_heads(headers: &mut HeaderMap, headers_kind: &NovaHeaders, ids: &RequestIds) {
-    match headers_kind {
-        NovaHeaders::None => return,
-        NovaHeaders::Ids => {}
-        NovaHeaders::Versioned(Microversion::MIN) => write_version(
-            headers,
-            const { HeaderValue::from_static("compute 2.1") },
-            const { HeaderValue::from_static("2.1") },
-        ),
-        NovaHeaders::Versioned(version) => write_asked(headers, &version.to_string()),
-        NovaHeaders::Asked(text) => write_asked(headers, text),
-    }
-    if let Ok(id) = HeaderValue::from_str(ids.local()) {
-        headers.append(REQUEST_ID, id.clone());
-        headers.append(COMPUTE_REQUEST_ID, id);
-    }
-}
-
-fn write_asked(headers: &mut HeaderMap, version: &str) {
-    let generic = HeaderValue::from_str(&format!("compute {version}"));
-    // What came in a header can go out in one.
-    if let (Ok(generic), Ok(legacy)) = (generic, HeaderValue::from_str(version)) {
-        write_version(headers, generic, legacy);
-    }
-}
-
-fn write_version(headers: &mut HeaderMap, generic: HeaderValue, legacy: HeaderValue) {
-    headers.append(API_VERSION, generic);
-    headers.append(NOVA_API_VERSION, legacy);
-    headers.append(
-        header::VARY,
-        const { HeaderValue::from_static(GENERIC_HEADER) },
-    );
-    headers.append(
-        header::VARY,
-        const { HeaderValue::from_static(LEGACY_HEADER) },
-    );
-}
-
-/// Writes a fault's headers, and gives its body.
-fn fault(headers: &mut HeaderMap, error: &ApiError, auth: &Authenticator) -> String {
-    let fault = error.fault();
-    if let Some(after) = &fault.retry_after
-        && let Ok(after) = HeaderValue::from_str(after)
-    {
-        headers.append(header::RETRY_AFTER, after);
-    }
-    if fault.status == http::StatusCode::UNAUTHORIZED {
-        // This one is written by Nova's Keystone middleware, in a form of its own.
-        if let Some(challenge) = auth.challenge() {
-            headers.append(header::WWW_AUTHENTICATE, challenge.clone());
-        }
-        headers.append(header::CONTENT_TYPE, media_type::JSON_TYPE);
-        let body = serde_json::json!({ "error": {
-            "code": 401, "title": "Unauthorized", "message": fault.message,
-        }});
-        return python_json::to_string(&body);
-    }
-    headers.append(header::CONTENT_TYPE, FAULT_TYPE);
-    fault.body()
-}
-
-/// `Cache-Status` as RFC 9211 has it.
-fn cache_status(outcome: CacheOutcome) -> HeaderValue {
-    const fn value(text: &'static str) -> HeaderValue {
-        HeaderValue::from_static(text)
-    }
-    match outcome {
-        CacheOutcome::Hit => const { value("nova-image-proxy; hit") },
-        CacheOutcome::Miss => const { value("nova-image-proxy; fwd=miss") },
-        CacheOutcome::Coalesced => const { value("nova-image-proxy; fwd=miss; collapsed") },
-        CacheOutcome::Stale => {
-            const { value("nova-image-proxy; fwd=stale; detail=stale-if-error") }
-        }
-        CacheOutcome::Bypass => const { value("nova-image-proxy; fwd=bypass") },
+    /// The response as the HTTP library sends it.
+    pub(super) fn into_http(self) -> HttpResponse {
+        self.http
     }
 }
 
 /// A body of known length in the pieces it was made in.
 struct Chunks {
-    left: u64,
-    next: usize,
-    pieces: cache::Body,
+    body: ResponseBody,
+    length: u64,
+    /// The piece to send next, and how much of it was sent.
+    next: (usize, usize),
 }
 
 impl Chunks {
-    fn new(chunks: cache::Body) -> Self {
+    fn new(body: ResponseBody) -> Self {
         Self {
-            left: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
-            next: 0,
-            pieces: chunks,
+            length: body.chunks().iter().map(|chunk| chunk.len() as u64).sum(),
+            next: (0, 0),
+            body,
         }
     }
 }
@@ -292,15 +108,74 @@ impl MessageBody for Chunks {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.left)
+        BodySize::Sized(self.length)
     }
 
+    /// The HTTP library copies what this returns into the connection's buffer, so it returns no more
+    /// than fits.
     fn poll_next(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let chunk = self.pieces.get(self.next).cloned();
-        self.next += 1;
-        Poll::Ready(chunk.map(Ok))
+        let (index, sent) = self.next;
+        let Some(chunk) = self.body.chunks().get(index) else {
+            return Poll::Ready(None);
+        };
+        let end = chunk.len().min(sent + CONNECTION_BUFFER_BYTES);
+        let (piece, is_last) = (chunk.slice(sent..end), end == chunk.len());
+        self.next = if is_last {
+            (index + 1, 0)
+        } else {
+            (index, end)
+        };
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::response_memory::ResponseMemory;
+    use actix_web::body::to_bytes;
+
+    #[tokio::test]
+    async fn chunks_are_sent_in_order_and_in_pieces_that_fit_the_buffer() {
+        let sizes = [
+            0,
+            1,
+            CONNECTION_BUFFER_BYTES,
+            3 * CONNECTION_BUFFER_BYTES + 7,
+        ];
+        let chunks: Vec<_> = (b'a'..)
+            .zip(sizes)
+            .map(|(letter, size)| Bytes::from(vec![letter; size]))
+            .collect();
+        let body = ResponseMemory::new(1 << 20)
+            .admit(chunks.clone().into())
+            .unwrap();
+        let mut body = Chunks::new(body);
+        assert_eq!(
+            body.size(),
+            BodySize::Sized(sizes.iter().sum::<usize>() as u64)
+        );
+        let mut pieces = Vec::new();
+        while let Some(piece) =
+            std::future::poll_fn(|context| Pin::new(&mut body).poll_next(context)).await
+        {
+            pieces.push(piece.unwrap());
+        }
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| piece.len() <= CONNECTION_BUFFER_BYTES)
+        );
+        assert_eq!(pieces.concat(), chunks.concat());
+    }
+
+    #[tokio::test]
+    async fn a_response_has_the_body_it_was_given() {
+        let response = Response::new(StatusCode::OK).body(Body::Bytes(Bytes::from_static(b"text")));
+        let body = to_bytes(response.into_http().into_body()).await.unwrap();
+        assert_eq!(body, "text");
     }
 }

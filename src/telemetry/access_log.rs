@@ -2,7 +2,7 @@
 
 use super::log_line::{LogLine, name};
 use super::log_writer::LogWriter;
-use super::metrics::{CacheOutcome, RouteLabel};
+use super::metrics::CacheLabel;
 use crate::config::LogFormat;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -29,8 +29,10 @@ pub struct AccessLogEntry<'r> {
     pub user: Option<&'r str>,
     /// The method as sent.
     pub method: &'r str,
+    /// The API's name.
+    pub api: &'static str,
     /// The template of the path.
-    pub route: RouteLabel,
+    pub route: &'static str,
     /// The path as sent, without the query.
     pub path: &'r str,
     /// The answer's; absent when the client left before there was one.
@@ -38,7 +40,7 @@ pub struct AccessLogEntry<'r> {
     /// The settled microversion.
     pub version: Option<(u64, u64)>,
     /// What the cache did.
-    pub cache: Option<CacheOutcome>,
+    pub cache: Option<CacheLabel>,
     /// Time spent waiting for Keystone and Glance.
     pub upstream: Duration,
     /// From the head to the answer.
@@ -91,7 +93,8 @@ fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, record: &AccessLog
         line.text(name!("user"), user.as_bytes(), MOST_ID);
     }
     line.text(name!("method"), record.method.as_bytes(), MOST_METHOD);
-    line.text(name!("route"), record.route.as_str().as_bytes(), MOST_PATH);
+    line.word(name!("api"), record.api);
+    line.text(name!("route"), record.route.as_bytes(), MOST_PATH);
     line.text(name!("path"), record.path.as_bytes(), MOST_PATH);
     if let Some(status) = record.status {
         line.number(name!("status"), status.into());
@@ -129,7 +132,8 @@ mod tests {
         project: None,
         user: None,
         method: "GET",
-        route: RouteLabel::Image,
+        api: "compute",
+        route: "/images/{image_id}",
         path: "/v2.1/images/x",
         status: None,
         version: None,
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(
             written(LogFormat::Text, &BARE),
             "1970-01-01T00:00:00.000000Z  INFO access: request_id=req-1 method=\"GET\" \
-             route=\"/images/{image_id}\" path=\"/v2.1/images/x\" upstream_microseconds=0 \
+             api=compute route=\"/images/{image_id}\" path=\"/v2.1/images/x\" upstream_microseconds=0 \
              microseconds=7\n"
         );
     }
@@ -167,7 +171,7 @@ mod tests {
             path: &long,
             status: Some(200),
             version: Some((u64::MAX, u64::MAX)),
-            cache: Some(CacheOutcome::Coalesced),
+            cache: Some(CacheLabel::Coalesced),
             upstream: Duration::MAX,
             duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),

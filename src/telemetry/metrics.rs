@@ -4,7 +4,6 @@
 //! [`Metrics`] holds the same ones and is read when somebody asks. Every label is an enum or comes
 //! from the settings, so no client can make the number of series grow.
 
-mod cache;
 mod callback_metric;
 mod histogram;
 mod labels;
@@ -13,10 +12,10 @@ mod shards;
 mod tokens;
 mod upstream;
 
-pub use cache::CacheMetrics;
 pub use callback_metric::MetricValue;
-pub use labels::{CacheOutcome, CallOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
-pub use requests::{RequestMetrics, RequestSample};
+pub(crate) use labels::label;
+pub use labels::{ApiLabels, CacheLabel, CallOutcome, MethodLabel, StatusLabel};
+pub use requests::{ApiRequestMetrics, RequestMetrics, RequestSample};
 pub use tokens::TokenMetrics;
 pub use upstream::{CallTimer, UpstreamMetrics};
 
@@ -34,8 +33,6 @@ const PREFIX: &str = "nova_image_proxy";
 pub struct Metrics {
     /// Of clients' requests.
     pub requests: RequestMetrics,
-    /// Of the answer cache.
-    pub cache: CacheMetrics,
     /// Of calls to Keystone and Glance.
     pub upstream: UpstreamMetrics,
     registry: Registry,
@@ -56,14 +53,12 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which program this is", build);
-        let (requests, cache) = (RequestMetrics::default(), CacheMetrics::default());
+        let requests = RequestMetrics::default();
         requests.register(&mut registry);
-        cache.register(&mut registry);
         let upstream = UpstreamMetrics::default();
         upstream.register(&mut registry);
         Self {
             requests,
-            cache,
             upstream,
             registry,
             refresh: Vec::new(),
@@ -78,6 +73,11 @@ impl Metrics {
     /// Shows what a token cache counts.
     pub fn tokens(&mut self, tokens: &TokenMetrics) {
         tokens.register(&mut self.registry);
+    }
+
+    /// Adds metrics that are declared beside their use.
+    pub fn register(&mut self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry);
     }
 
     /// Shows a number that is looked up when somebody asks.
@@ -112,19 +112,26 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::gauge::Gauge;
     use std::time::Duration;
 
     #[test]
     fn what_is_counted_is_shown() {
         let mut metrics = Metrics::default();
-        let handle = metrics.cache.clone();
-        handle.hits.inc();
-        handle.count(CacheOutcome::Hit);
-        metrics.on_scrape(move || _ = handle.bytes.set(17));
+        let (lookups, size) = (Counter::<u64>::default(), Gauge::<i64>::default());
+        metrics.register(|registry| {
+            registry.register("lookups", "Lookups", lookups.clone());
+            registry.register("size", "Size", size.clone());
+        });
+        lookups.inc();
+        metrics.on_scrape(move || _ = size.set(17));
         let text = metrics.text();
-        let lookups = "nova_image_proxy_cache_lookups_total{outcome=\"hit\"} 2\n";
-        assert!(text.contains(lookups), "{text}");
-        assert!(text.contains("nova_image_proxy_cache_bytes 17\n"), "{text}");
+        assert!(
+            text.contains("nova_image_proxy_lookups_total 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("nova_image_proxy_size 17\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 
@@ -133,13 +140,18 @@ mod tests {
         let mut metrics = Metrics::default();
         metrics.register_callback("watched", "A number", || MetricValue::Gauge(-5));
         metrics.register_callback("seen", "A number that grows", || MetricValue::Count(7));
+        let api = metrics.requests.api(ApiLabels {
+            api: "test",
+            routes: &["unknown", "/images/{image_id}"],
+            versions: &["none", "v2", "2.1-2.35"],
+        });
         for _ in 0..2 {
-            metrics.requests.count(RequestSample {
-                route: RouteLabel::Image,
+            api.count(RequestSample {
+                route: 1,
                 method: MethodLabel::Get,
                 status: StatusLabel::Ok,
-                version: VersionLabel::Images,
-                cache: Some(CacheOutcome::Hit),
+                version: 2,
+                cache: Some(CacheLabel::Hit),
                 duration: Duration::from_micros(40),
             });
         }
@@ -152,7 +164,7 @@ mod tests {
                 .map(|line| line.trim_start_matches("nova_image_proxy_"))
                 .collect::<Vec<_>>()
         };
-        let labels = "route=\"/images/{image_id}\",method=\"GET\"";
+        let labels = "api=\"test\",route=\"/images/{image_id}\",method=\"GET\"";
         assert_eq!(
             own("requests_total"),
             [format!(

@@ -193,7 +193,7 @@ async fn a_line_of_text_says_the_same() {
         id.to_str().unwrap()
     );
     assert!(rest.starts_with(&begin), "{rest}");
-    let middle = " method=\"GET\" route=\"/images\" path=\"/v2.1/images\" status=200 version=2.1 \
+    let middle = " method=\"GET\" api=compute route=\"/images\" path=\"/v2.1/images\" status=200 version=2.1 \
                   cache=miss upstream_microseconds=";
     assert!(rest.contains(middle), "{rest}");
     assert!(

@@ -78,7 +78,7 @@ fn write(base: &str, mut seed: u64, is_over: &AtomicBool) -> BTreeMap<u64, Known
     while !is_over.load(Ordering::SeqCst) {
         seed += 1;
         let known = images.entry(seed).or_insert_with(Known::default);
-        let mut change =
+        let change =
             |known: &mut Known, what, method, path: &str, media, body: Option<&[u8]>| {
                 let path = path.replace("{id}", &id(seed));
                 known.unanswered = Some(what);

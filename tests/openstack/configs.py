@@ -8,9 +8,13 @@ SERVICES = {
     "keystone": "keystone.wsgi.api:application",
     "glance": "glance.wsgi.api:application",
     "nova": "nova.wsgi.osapi_compute:application",
-    # Another one on the same database; it runs only for who starts it.
+    # Two more on the same database, which run only for tests that start them: another one, and one that
+    # closes each connection without saying so.
     "glance2": "glance.wsgi.api:application",
+    "glance-silent-close": "glance.wsgi.api:application",
 }
+
+EXTRA = ("glance2", "glance-silent-close")
 
 COMMON = """\
 [DEFAULT]
@@ -61,7 +65,10 @@ service_token_roles_required = true
 token_cache_time = 300
 """
 
+# Without a service type no token that access rules limit is accepted.
 GLANCE = """\
+[keystone_authtoken]
+service_type = image
 [DEFAULT]
 bind_host = 127.0.0.1
 bind_port = {ports[glance]}
@@ -88,6 +95,8 @@ config_file = {home}/etc/glance/glance-api-paste.ini
 """
 
 NOVA = """\
+[keystone_authtoken]
+service_type = compute
 [DEFAULT]
 state_path = {home}/tmp
 host = localhost

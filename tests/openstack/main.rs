@@ -7,6 +7,8 @@ mod bodies;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;
@@ -15,7 +17,12 @@ mod guest;
 #[cfg(test)]
 mod keystone;
 #[cfg(test)]
+mod old_client;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+#[path = "../api/process.rs"]
+mod process;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
@@ -30,6 +37,8 @@ mod services;
 mod stack;
 #[cfg(test)]
 mod stub;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod wall;
 #[cfg(test)]

@@ -1,50 +1,45 @@
-//! Every way a request can fail, and the one place that says how Nova puts it.
+//! The errors of a request, and the fault that Nova's API has for each.
 
 use super::list_query::QueryError;
 use super::metadata_body::BodyError;
 use super::microversion::Microversion;
 use crate::glance::GlanceError;
+use crate::http::auth::{AuthError, EndpointError};
+use crate::http::{HttpError, error_log};
 use crate::keystone::{self, NoImageEndpoint};
+use crate::upstream::runtime::TaskAborted;
 use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
 
-/// The message of a gate, and of a metadata key that is not there.
+/// The message of a removed route and of a missing metadata key.
 const NOT_FOUND: &str = "The resource could not be found.";
 
-/// Why a request gets no answer of its own.
+/// Why a request fails.
 #[derive(Debug, Clone)]
 pub enum ApiError {
-    /// More requests at a time than `server.max_in_flight`.
-    Overloaded,
-    /// Path and query are longer than `server.max_uri`.
-    UriTooLong,
-    /// The body took longer than `server.body_timeout`.
-    BodyTimeout,
-    /// The body is larger than `server.max_body`.
-    BodyTooLarge,
-    /// The body broke off.
-    BodyIncomplete,
-    /// No token, or not a good one.
+    /// An error of the HTTP layer.
+    Http(HttpError),
+    /// The token is absent or invalid.
     Unauthorized,
-    /// A token without a project, where only a project sees images.
+    /// The token has no project.
     TokenWithoutProject,
-    /// The asked microversion is not one.
+    /// The requested microversion is malformed.
     MalformedVersion(String),
-    /// The asked microversion is out of range.
+    /// The requested microversion is out of range.
     VersionOutOfRange {
-        /// As the client wrote it.
+        /// The text of the request.
         asked: String,
         /// The highest version served.
         max: Microversion,
     },
-    /// The content type is not one Nova reads.
+    /// Nova reads no body of this content type.
     UnsupportedContentType,
-    /// The body is not JSON, or not what the operation takes.
+    /// The body is not JSON, or fails the operation's schema.
     Body(BodyError),
-    /// The metadata key to delete is not there.
+    /// The image has no such metadata key to delete.
     InvalidMetadataKey,
-    /// The metadata key is Glance's own.
+    /// Glance reserves the metadata key.
     ReservedKey(String),
     /// More metadata items than `nova.metadata_items`.
     MetadataQuotaExceeded,
@@ -55,32 +50,28 @@ pub enum ApiError {
         /// The token's.
         token: String,
     },
-    /// The microversion is beyond the route's last.
+    /// The microversion is beyond the last one of the route.
     RouteRemoved,
-    /// A bad query string.
+    /// The query string is invalid.
     Query(QueryError),
-    /// No such image, or not for this project's eyes.
+    /// No such image, or the project may not see it.
     ImageNotFound,
-    /// No such metadata key, on a read.
+    /// The image has no such metadata key to read.
     MetadataItemNotFound,
-    /// Glance failed; `during` says what it was asked.
+    /// A call to Glance failed.
     Glance {
-        /// What Glance answered.
+        /// The failure.
         error: GlanceError,
-        /// What it was asked.
+        /// The call.
         operation: GlanceOperation,
     },
-    /// Keystone cannot be asked; why, for the log alone.
+    /// Keystone did not answer; the cause goes to the log only.
     KeystoneUnavailable(keystone::Error),
-    /// The token's catalog names no image service.
+    /// The token's catalog has no image service.
     NoImageEndpoint(NoImageEndpoint),
-    /// The request was not answered in time.
-    Timeout,
-    /// A fault of this program; the cause is in the log alone.
-    Internal,
 }
 
-/// What Glance was asked when it failed; the same failure reads differently.
+/// The failed call to Glance. The fault depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GlanceOperation {
     /// A list.
@@ -91,6 +82,38 @@ pub enum GlanceOperation {
     Delete,
     /// The metadata of this image, read or written.
     Metadata(String),
+}
+
+impl From<HttpError> for ApiError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthorized => Self::Unauthorized,
+            AuthError::KeystoneUnavailable(error) => Self::KeystoneUnavailable(error),
+            AuthError::Timeout => Self::Http(HttpError::Timeout),
+            AuthError::Internal => Self::Http(HttpError::Internal),
+        }
+    }
+}
+
+impl From<EndpointError> for ApiError {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::TokenWithoutProject => Self::TokenWithoutProject,
+            EndpointError::NotInCatalog(reason) => Self::NoImageEndpoint(reason),
+        }
+    }
+}
+
+impl From<TaskAborted> for ApiError {
+    fn from(_: TaskAborted) -> Self {
+        Self::Http(HttpError::Internal)
+    }
 }
 
 impl From<BodyError> for ApiError {
@@ -105,12 +128,12 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// An error as it goes to the client.
+/// An error in the form that the client receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The status line's code.
     pub status: StatusCode,
-    /// The text after `message`.
+    /// The value of `message`.
     pub message: String,
     /// `Retry-After`, where waiting helps.
     pub retry_after: Option<String>,
@@ -133,7 +156,7 @@ impl Fault {
         }
     }
 
-    /// Nova's name for this kind of fault.
+    /// The key of the fault's object, by status.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.status.as_u16() {
@@ -163,30 +186,15 @@ impl Fault {
     }
 }
 
-/// How long a client should wait when something upstream is away, in seconds.
+/// `Retry-After` in seconds when an upstream service is unavailable.
 const RETRY_SECONDS: &str = "5";
 
 impl ApiError {
-    /// How Nova puts this error, or how it should where Nova fails its users.
+    /// Nova's fault for this error, or a deviation's where Nova answers 500.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Overloaded => Fault::retry(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many requests are being answered.",
-                Some(RETRY_SECONDS.to_owned()),
-            ),
-            Self::UriTooLong => Fault::new(
-                StatusCode::URI_TOO_LONG,
-                "The URI of the request is too long.",
-            ),
-            Self::BodyTimeout => Fault::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "The body of the request did not arrive in time.",
-            ),
-            Self::BodyTooLarge => {
-                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
-            }
+            Self::Http(error) => fault_for_http_error(*error),
             Self::Unauthorized => Fault::new(
                 StatusCode::UNAUTHORIZED,
                 "The request you have made requires authentication.",
@@ -217,7 +225,6 @@ impl ApiError {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "Unsupported Content-Type",
             ),
-            Self::BodyIncomplete => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
             Self::Body(error) => Fault::new(StatusCode::BAD_REQUEST, error.to_string()),
             Self::InvalidMetadataKey => Fault::new(StatusCode::NOT_FOUND, "Invalid metadata key"),
             Self::ReservedKey(key) => Fault::new(
@@ -246,20 +253,70 @@ impl ApiError {
                 StatusCode::BAD_GATEWAY,
                 "The token's catalog has no usable endpoint of the image service.",
             ),
-            Self::Timeout => Fault::retry(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The request could not be answered in time.",
-                Some(RETRY_SECONDS.to_owned()),
-            ),
-            Self::Internal => Fault::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Unexpected API Error. Please contact the administrator.",
-            ),
+        }
+    }
+
+    /// The cause of the failure for the log; `None` where the client is at fault. Limits log an
+    /// overload themselves, not once for each request.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        let fault = self.fault();
+        if !fault.status.is_server_error() {
+            return None;
+        }
+        match self {
+            Self::Http(HttpError::Overloaded | HttpError::ResponseMemoryFull) => None,
+            Self::Http(error @ HttpError::Internal) => Some(error.to_string()),
+            Self::Glance { error, .. } => Some(error_log::chain(error)),
+            Self::KeystoneUnavailable(error) => Some(error_log::chain(error)),
+            Self::NoImageEndpoint(reason) => Some(error_log::chain(reason)),
+            _ => Some(fault.message),
         }
     }
 }
 
-/// What Glance's outcomes mean to a client of Nova. The one place for all of them.
+/// The fault for each error of the HTTP layer.
+fn fault_for_http_error(error: HttpError) -> Fault {
+    match error {
+        HttpError::Overloaded => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many requests are being answered.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        HttpError::ResponseMemoryFull => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many large responses are being sent.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        HttpError::UriTooLong => Fault::new(
+            StatusCode::URI_TOO_LONG,
+            "The URI of the request is too long.",
+        ),
+        HttpError::InvalidHost(_) => Fault::new(
+            StatusCode::BAD_REQUEST,
+            "The Host header is not a host name or address with an optional port.",
+        ),
+        HttpError::BodyTimeout => Fault::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body of the request did not arrive in time.",
+        ),
+        HttpError::BodyTooLarge => {
+            Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "Request is too large.")
+        }
+        HttpError::BodyIncomplete => Fault::new(StatusCode::BAD_REQUEST, "Malformed request body"),
+        HttpError::Timeout => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The request could not be answered in time.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        HttpError::Internal => Fault::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Unexpected API Error. Please contact the administrator.",
+        ),
+    }
+}
+
+/// The fault for each failure of Glance.
 fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> Fault {
     match (error, operation) {
         (GlanceError::BadRequest(explanation), _) => {
@@ -292,17 +349,28 @@ fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> F
             },
             _,
         ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
-        (GlanceError::NotSent(_) | GlanceError::Unavailable(_), _) => Fault::retry(
+        (GlanceError::UriTooLong, _) => fault_for_http_error(HttpError::UriTooLong),
+        (
+            GlanceError::NotSent(_)
+            | GlanceError::Interrupted(_)
+            | GlanceError::Unavailable(_)
+            | GlanceError::ServerError(StatusCode::SERVICE_UNAVAILABLE),
+            _,
+        ) => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "The image service is temporarily unavailable.",
             Some(RETRY_SECONDS.to_owned()),
         ),
-        (GlanceError::InvalidResponse(_), _) | (GlanceError::NotFound, GlanceOperation::List) => {
-            Fault::new(
-                StatusCode::BAD_GATEWAY,
-                "The image service gave an answer that cannot be used.",
-            )
-        }
+        (
+            GlanceError::InvalidHttp(_)
+            | GlanceError::ServerError(_)
+            | GlanceError::InvalidResponse(_),
+            _,
+        )
+        | (GlanceError::NotFound, GlanceOperation::List) => Fault::new(
+            StatusCode::BAD_GATEWAY,
+            "The image service gave an answer that cannot be used.",
+        ),
         (GlanceError::TooManyImages(max), _) => Fault::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(

@@ -1,9 +1,9 @@
-//! JSON as Nova reads it, that is, as Python does.
+//! Request bodies: JSON as Python's `json.loads` reads it.
 //!
-//! Nova's messages quote the values a client sent, so they must be kept as Python would hold them:
-//! integers of any size, `NaN`, the order of keys, the last of a repeated key. What Python takes and
-//! no JSON has is rewritten before the parser sees it; what it takes and Nova then fails on (bytes
-//! that are not UTF-8, lone surrogates) is refused here.
+//! Nova's messages quote the values of a request, so this module keeps them as Python does: integers
+//! of any size, `NaN`, the order of keys, the last value of a repeated key. Python's extensions of JSON
+//! are rewritten before the parser runs. Input that Python reads and Nova then fails on (bytes
+//! that are not UTF-8, lone surrogates) is refused.
 
 use crate::util::python_json;
 use serde::Deserialize;
@@ -11,44 +11,45 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use thiserror::Error;
 
-/// Deeper nesting than this is refused. Every level is read once more, so this bounds the time a
-/// hostile body takes; Python's own limit is about twice as much.
+/// The deepest nesting of a body. The parser reads the text of a level once more for each level above
+/// it, so this bounds the time that a hostile body takes. Python's own limit is about 1,000.
 const MAX_DEPTH: usize = 512;
 
-/// A body may be read as often as this in all, or [`MIN_SCAN`] bytes of it where that is more: what
-/// is both large and deep is refused, since its cost grows with the product.
+/// The parser may read this many times the length of a body, or [`MIN_SCAN`] bytes if that is more. The
+/// cost grows with size times depth, so a body that is both large and deep is refused.
 const SCANS: usize = 16;
 /// In bytes.
 const MIN_SCAN: usize = 4 << 20;
 
-/// Python reads no integer of more digits.
+/// The most digits of an integer that Python reads.
 const MAX_DIGITS: usize = 4300;
 
-/// Numbers no double can hold stand for Python's three words while the parser works.
+/// Python's words for numbers that JSON lacks, the stand-in for the parser (a number that no double
+/// holds), and the word in Python's `repr`.
 const WORDS: [(&str, &str, &str); 3] = [
     ("-Infinity", "-1e400000003", "-inf"),
     ("Infinity", "1e400000002", "inf"),
     ("NaN", "1e400000001", "nan"),
 ];
 
-/// A JSON value as sent.
+/// A JSON value of a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, in the client's own digits.
+    /// A number, in the digits of the request.
     Number(String),
     /// A string.
     Text(String),
     /// An array.
     List(Vec<Json>),
-    /// An object: keys once each, where they first stood, with their last value.
+    /// An object. A repeated key stands once, in its first place, with its last value.
     Map(Vec<(String, Json)>),
 }
 
-/// The text is not JSON, or not such as this API takes.
+/// The text is not JSON, or exceeds a bound of this module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not JSON")]
 pub struct NotJson;
@@ -62,8 +63,8 @@ impl Json {
         Self::of_raw(raw, MAX_DEPTH, &mut MIN_SCAN.max(SCANS * text.len()))
     }
 
-    /// Each level of nesting reads the text below it again; `budget` is how many bytes may be read
-    /// in all.
+    /// Each level of nesting reads the text below it again; `budget` is the number of bytes that may
+    /// still be read.
     fn of_raw(raw: &RawValue, depth: usize, budget: &mut usize) -> Result<Self, NotJson> {
         let text = raw.get();
         let depth = depth.checked_sub(1).ok_or(NotJson)?;
@@ -118,12 +119,12 @@ impl Json {
         python_json::float(digits.parse().unwrap_or(f64::NAN))
     }
 
-    /// JSON text again.
+    /// Appends the value as JSON text in Python's form.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.extend_from_slice(b"null"),
             Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-            // JSON has no words for what only Python can read.
+            // Python writes `NaN` or `Infinity`, which is no JSON.
             Self::Number(digits) if WORDS.iter().any(|(_, stand_in, _)| stand_in == digits) => {
                 out.extend_from_slice(b"null");
             }

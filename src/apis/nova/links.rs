@@ -1,11 +1,10 @@
-//! The links in Nova's answers.
+//! The links in Nova's bodies.
 
 use super::routes::Api;
 use crate::config;
 use url::Url;
 
-/// Everything a link of one request begins with. Two requests with equal bases get equal links, so
-/// this is also part of a cached answer's identity.
+/// The beginnings of a request's links.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinkBase {
     /// `http://host/compute/v2.1[/project]`
@@ -17,7 +16,7 @@ pub struct LinkBase {
 }
 
 impl LinkBase {
-    /// The bases for a request that came to `root` (scheme, host and path prefix; see [`root`]).
+    /// The bases for a request to `root` (scheme, host and path prefix; see [`root`]).
     #[must_use]
     pub fn new(root: &str, api: Api, project: Option<&str>, glance: &str) -> Self {
         let project = project.map(|id| format!("/{id}")).unwrap_or_default();
@@ -28,27 +27,27 @@ impl LinkBase {
         }
     }
 
-    /// The address a client uses for `path` below this mount point.
+    /// The URL of `path` below the mount point of the request.
     #[must_use]
     pub fn own(&self, path: &str) -> String {
         format!("{}/{path}", self.versioned)
     }
 
-    /// The address without a version.
+    /// The URL of `path` without a version.
     #[must_use]
     pub fn bookmark(&self, path: &str) -> String {
         format!("{}/{path}", self.bookmark)
     }
 
-    /// Glance's own address.
+    /// The URL of `path` in Glance.
     #[must_use]
     pub fn alternate(&self, path: &str) -> String {
         format!("{}/{path}", self.alternate)
     }
 }
 
-/// Scheme, host and prefix of the links: the request's own, or those of
-/// `nova.compute_link_prefix`, which then stand before the path prefix, as in Nova.
+/// The root of compute links: scheme, host and path prefix of the request. As in Nova,
+/// `nova.compute_link_prefix` replaces scheme and host, and the path prefix follows it.
 #[must_use]
 pub fn root(nova: &config::Nova, scheme: &str, host: &str, prefix: &str) -> String {
     match &nova.compute_link_prefix {
@@ -57,13 +56,13 @@ pub fn root(nova: &config::Nova, scheme: &str, host: &str, prefix: &str) -> Stri
     }
 }
 
-/// The start of alternate links: `nova.glance_link_prefix`, or Glance's endpoint.
+/// The root of alternate links: `nova.glance_link_prefix`, or Glance's endpoint.
 #[must_use]
 pub fn glance_root(nova: &config::Nova, endpoint: &str) -> String {
     let Some(prefix) = &nova.glance_link_prefix else {
         return endpoint.trim_end_matches('/').to_owned();
     };
-    // Nova keeps the endpoint's own path behind the prefix.
+    // Nova appends the endpoint's path to the prefix.
     let path = Url::parse(endpoint)
         .map(|url| url.path().to_owned())
         .unwrap_or_default();

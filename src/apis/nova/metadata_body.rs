@@ -1,39 +1,39 @@
-//! Bodies of the metadata writes, as typed requests, with Nova's validation and its messages.
+//! The bodies of metadata writes, validated as Nova does, with Nova's messages.
 
 use super::json::Json;
 use super::python::{repr, repr_str, str};
 use super::routes::Api;
 use thiserror::Error;
 
-/// The rule for keys, as the messages quote it.
+/// The pattern for keys in Nova's schema, which messages quote.
 const KEY_PATTERN: &str = "^[a-zA-Z0-9-_:. ]{1,255}$";
-/// Characters a key or a value may have at most.
+/// The most characters of a key or a value.
 const MAX_LENGTH: usize = 255;
 
-/// Why a body is refused; the text is Nova's.
+/// Why a body is refused. `Display` is Nova's message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BodyError {
     /// Not JSON.
     #[error("Malformed request body")]
     Malformed,
-    /// JSON, but not what the operation takes.
+    /// JSON that fails the operation's schema.
     #[error("{0}")]
     Invalid(String),
-    /// The one item is not the one the path names.
+    /// The body's item has another key than the path.
     #[error("Request body and URI mismatch")]
     Mismatch,
 }
 
-/// Metadata as sent: what goes to Glance, and what is echoed.
+/// The metadata of a valid body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
-    /// Keys as sent, with the value Glance is to hold; `None` is a JSON null.
+    /// Keys, not stripped, with the values for Glance; `None` is a JSON null.
     pub items: Vec<(String, Option<String>)>,
-    /// The object as sent.
+    /// The object of the body, for the echo.
     pub sent: Json,
 }
 
-/// Reads the body as JSON; an empty one counts as null, as in Nova.
+/// Reads the body as JSON. As in Nova, an empty body is null.
 pub fn parse(body: &[u8]) -> Result<Json, BodyError> {
     if body.is_empty() {
         return Ok(Json::Null);
@@ -41,14 +41,14 @@ pub fn parse(body: &[u8]) -> Result<Json, BodyError> {
     Json::parse(body).map_err(|_| BodyError::Malformed)
 }
 
-/// `{"metadata": {…}}`, of `POST` and `PUT` on all metadata.
+/// Validates `{"metadata": {…}}`, the body of `POST` and `PUT` on all metadata.
 pub fn metadata(body: &Json, api: Api) -> Result<Metadata, BodyError> {
     let map = top_level(body, "metadata", api)?;
     let errors = object_errors("metadata", map, api);
     conclude(errors, map)
 }
 
-/// `{"meta": {one item}}`, of `PUT` on the item `key`.
+/// Validates `{"meta": {one item}}`, the body of `PUT` on the item `key`.
 pub fn item(body: &Json, key: &str, api: Api) -> Result<Metadata, BodyError> {
     let map = top_level(body, "meta", api)?;
     let mut errors = object_errors("meta", map, api);
@@ -72,7 +72,7 @@ pub fn item(body: &Json, key: &str, api: Api) -> Result<Metadata, BodyError> {
     }
 }
 
-/// The value of the one top-level key there must be. `/v2` lets others pass.
+/// The value of the required top-level key. `/v2` allows further keys.
 fn top_level<'b>(body: &'b Json, name: &str, api: Api) -> Result<&'b Json, BodyError> {
     let Json::Map(pairs) = body else {
         return invalid(format!("{} is not of type 'object'", repr(body)));
@@ -101,14 +101,14 @@ fn invalid<T>(message: String) -> Result<T, BodyError> {
     Err(BodyError::Invalid(message))
 }
 
-/// What is wrong with the object itself, which is told first, and with its values.
+/// Errors of the object itself, which Nova reports first, and errors of its values.
 #[derive(Default)]
 struct Errors {
     of_object: Vec<String>,
     of_values: Vec<String>,
 }
 
-/// `/v2` takes keys that break the rule, but only where all of an object's keys do.
+/// `/v2` accepts keys that do not match the pattern if no key of the object matches it.
 fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
     let mut errors = Errors::default();
     let Json::Map(pairs) = map else {
@@ -187,7 +187,7 @@ fn field(path: &str, value: &Json, complaint: &str) -> String {
     )
 }
 
-/// [`KEY_PATTERN`] as Python matches it: a line break may stand at the end.
+/// Whether the key matches [`KEY_PATTERN`]. Python's `$` also matches before a final line break.
 fn is_key(key: &str) -> bool {
     let key = key.strip_suffix('\n').unwrap_or(key);
     (1..=MAX_LENGTH).contains(&key.len())

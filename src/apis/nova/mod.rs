@@ -1,28 +1,34 @@
 //! The API we serve: Nova's image proxy, as Nova 34 has it.
 //!
-//! A request arrives here with its route found, its token judged and its body read. [`ImageService`]
-//! hands it to an operation, which parses what is left (a query, a body), asks Glance and renders
-//! the answer. Everything but the operations themselves is pure.
+//! `api.rs` implements [`Api`](crate::http::api::Api); `routes.rs` is the route table and
+//! `pipeline.rs` the order of checks. [`NovaService`] hands a checked request to a handler, which
+//! calls Glance and renders the response. Everything but pipeline and handlers is pure.
 
+pub mod api;
 pub mod cache_query;
 pub mod fault;
 pub mod handler_response;
+pub mod headers;
 pub mod images;
 pub mod json;
+pub mod labels;
 pub mod links;
 pub mod list_query;
+pub mod media_type;
 pub mod metadata;
 pub mod metadata_body;
-pub mod metadata_update;
 pub mod microversion;
+mod not_found_page;
+mod pipeline;
 pub mod python;
+mod response;
 pub mod routes;
 pub mod service;
-pub mod transitional;
+mod version_documents;
 pub mod versions;
 pub mod view;
-pub mod write_locks;
 
+pub use api::NovaApi;
 pub use fault::{ApiError, Fault};
 pub use handler_response::HandlerResponse;
-pub use service::{ImageService, OperationInput};
+pub use service::{NovaService, OperationInput};

@@ -151,14 +151,18 @@ pub enum Route<'p> {
     /// A path outside `server.path_prefix`.
     OutsidePrefix,
     /// Below a mount point; needs a token before anything else is told.
-    Mounted {
-        /// The mount point.
-        api: Api,
-        /// The project segment, when the path has one.
-        project: Option<Cow<'p, str>>,
-        /// What is below it.
-        target: Target<'p>,
-    },
+    Mounted(MountedRoute<'p>),
+}
+
+/// A route below `/v2.1` or `/v2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedRoute<'p> {
+    /// The mount point.
+    pub api: Api,
+    /// The project segment, when the path has one.
+    pub project: Option<Cow<'p, str>>,
+    /// The rest of the path.
+    pub target: Target<'p>,
 }
 
 /// What a path below a mount point names.
@@ -207,11 +211,11 @@ pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
         return Route::Options;
     }
     let (project, target) = below(method, rest, path.ends_with('/'), encoding);
-    Route::Mounted {
+    Route::Mounted(MountedRoute {
         api,
         project,
         target,
-    }
+    })
 }
 
 fn below<'p>(
@@ -328,10 +332,10 @@ mod tests {
 
     fn operation(method: &str, path: &str) -> Option<Operation> {
         match parse(method, path, "") {
-            Route::Mounted {
+            Route::Mounted(MountedRoute {
                 target: Target::Operation(operation),
                 ..
-            } => Some(operation.operation),
+            }) => Some(operation.operation),
             _ => None,
         }
     }
@@ -395,10 +399,10 @@ mod tests {
         assert!(
             matches!(
                 route,
-                Route::Mounted {
+                Route::Mounted(MountedRoute {
                     target: Target::NotFound,
                     ..
-                }
+                })
             ),
             "{route:?}"
         );
@@ -427,11 +431,11 @@ mod tests {
     fn a_project_with_a_trailing_slash_is_the_version_document() {
         assert_eq!(
             parse("GET", "/v2.1/abc/", ""),
-            Route::Mounted {
+            Route::Mounted(MountedRoute {
                 api: Api::V21,
                 project: Some("abc".into()),
                 target: Target::Version,
-            }
+            })
         );
     }
 
@@ -444,10 +448,10 @@ mod tests {
     #[case("/v2.1/images/%ff", "\u{fffd}")]
     #[case("/v2.1/images/a+b", "a+b")]
     fn an_id_is_one_segment_decoded_once(#[case] path: &str, #[case] id: &str) {
-        let Route::Mounted {
+        let Route::Mounted(MountedRoute {
             target: Target::Operation(operation),
             ..
-        } = parse("GET", path, "")
+        }) = parse("GET", path, "")
         else {
             panic!("not an operation");
         };
@@ -464,10 +468,10 @@ mod tests {
     #[case("%C3%BC", "Ã¼")]
     fn a_key_is_read_byte_for_byte(#[case] segment: &str, #[case] key: &str) {
         let path = format!("/v2.1/images/x/metadata/{segment}");
-        let Route::Mounted {
+        let Route::Mounted(MountedRoute {
             target: Target::Operation(operation),
             ..
-        } = parse("GET", &path, "")
+        }) = parse("GET", &path, "")
         else {
             panic!("not an operation");
         };
@@ -494,7 +498,7 @@ mod tests {
         #[test]
         fn no_id_spans_segments(id in "[^/]{1,40}") {
             let path = format!("/v2.1/images/{id}");
-            if let Route::Mounted { target: Target::Operation(operation), .. } =
+            if let Route::Mounted(MountedRoute { target: Target::Operation(operation), .. }) =
                 parse("DELETE", &path, "")
             {
                 prop_assert_eq!(operation.operation, Operation::DeleteImage);

@@ -1,11 +1,11 @@
-//! The version documents, which clients read before they have a token.
+//! The version documents. They need no token.
 
 use super::microversion::Microversion;
 use super::routes::Api;
 use crate::util::python_json;
 use serde_json::{Value, json};
 
-/// When Nova last changed what it says of an API.
+/// The `updated` values of Nova 34.
 const V2_UPDATED: &str = "2025-07-04T12:00:00Z";
 const V21_UPDATED: &str = "2013-07-23T11:33:21Z";
 
@@ -47,7 +47,7 @@ fn media_types(document: &Document) -> Value {
     json!([{ "base": "application/json", "type": document.media_type }])
 }
 
-/// `GET /`: every version. `root` is scheme, host and path prefix.
+/// The body of `GET /`: both versions. `root` is scheme, host and path prefix.
 #[must_use]
 pub fn all(root: &str, max: Microversion) -> String {
     let versions = [Api::V2, Api::V21].map(|api| {
@@ -61,7 +61,7 @@ pub fn all(root: &str, max: Microversion) -> String {
     python_json::to_string(&json!({ "versions": versions }))
 }
 
-/// `GET /v2.1/`: one version.
+/// The body of `GET /v2.1/` and `GET /v2/`: one version.
 #[must_use]
 pub fn one(root: &str, api: Api, max: Microversion) -> String {
     let document = document(api, max);
@@ -76,7 +76,7 @@ pub fn one(root: &str, api: Api, max: Microversion) -> String {
     }}))
 }
 
-/// The 300 for a path without a version: the same path under each.
+/// The body of the 300 for a path without a version: the same path under each version.
 #[must_use]
 pub fn choices(root: &str, path: &str, max: Microversion) -> String {
     let path = percent_encoding::utf8_percent_encode(path, PATH).to_string();
@@ -91,7 +91,7 @@ pub fn choices(root: &str, path: &str, max: Microversion) -> String {
     python_json::to_string(&json!({ "choices": choices }))
 }
 
-/// What Nova leaves as it is in the path of a choice.
+/// The characters that Nova does not percent-encode in the path of a choice.
 const PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'_')

@@ -1,32 +1,30 @@
-//! Glance's images as Nova shows them.
+//! Glance's images in Nova's form.
 //!
-//! The views write JSON text straight into a buffer: what Glance sent is copied as it came, and
-//! nothing is built in between. A field of an unexpected kind is shown as well as it can be; no
-//! image makes its list fail.
+//! The views write JSON text straight into a buffer, without a tree of values in between. A field
+//! of an unexpected type never makes an image or a list fail: it is copied, or its default is shown.
 
 use super::links::LinkBase;
 use super::list_query::next_query;
 use crate::cache::Body;
-use crate::glance::{Image, ImagePage, is_null, python_str, text};
+use crate::glance::{Image, ImagePage, is_null, json_str, python_str, utc};
 use crate::util::python_json;
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDateTime, Utc};
 use python_compat::strip;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// How much of an image a list shows.
+/// Which fields of an image a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Detail {
     /// Id, name and links.
     Basic,
-    /// Everything.
+    /// All fields.
     Full,
 }
 
 impl Detail {
-    /// The list's own path, which its next link repeats.
+    /// The path of the list, used in its next link.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -36,10 +34,10 @@ impl Detail {
     }
 }
 
-/// Properties that are JSON text in Glance and JSON in Nova.
+/// Properties that Glance stores as JSON text and Nova shows as JSON values.
 const JSON_PROPERTIES: [&str; 2] = ["block_device_mapping", "mappings"];
 
-/// The answer to a show: `{"image": {…}}`.
+/// The body of a show: `{"image": {…}}`.
 #[must_use]
 pub fn image(image: &Image<'_>, links: &LinkBase) -> Vec<u8> {
     let mut out = Vec::with_capacity(2048);
@@ -49,7 +47,7 @@ pub fn image(image: &Image<'_>, links: &LinkBase) -> Vec<u8> {
     out
 }
 
-/// The answer to a metadata list: `{"metadata": {…}}`.
+/// The body of a metadata list: `{"metadata": {…}}`.
 #[must_use]
 pub fn metadata(image: &Image<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
@@ -59,7 +57,7 @@ pub fn metadata(image: &Image<'_>) -> Vec<u8> {
     out
 }
 
-/// The answer to one metadata item: `{"meta": {"key": …}}`, or nothing when there is none.
+/// The body of one metadata item: `{"meta": {"key": …}}`; `None` if the image has no such item.
 #[must_use]
 pub fn metadata_item(image: &Image<'_>, key: &str) -> Option<Vec<u8>> {
     let value = image.property(key)?;
@@ -70,7 +68,7 @@ pub fn metadata_item(image: &Image<'_>, key: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A list in the making: one chunk of JSON for each page of Glance, the last of them still open.
+/// Builds the body of a list: one chunk of JSON per page of Glance. The last chunk is still open.
 #[derive(Debug)]
 pub struct ListView {
     detail: Detail,
@@ -104,7 +102,7 @@ impl ListView {
         if self.images > 0 {
             self.close();
         }
-        // Room for the end of the list too.
+        // The end of the list is written into the last chunk.
         self.last.reserve(512 + page.images.len() * each);
         let out = &mut self.last;
         for image in &page.images {
@@ -118,8 +116,14 @@ impl ListView {
             }
         }
         if let Some(last) = page.images.last() {
-            self.last_id = last.id.and_then(text).map(Cow::into_owned);
+            self.last_id = last.id.and_then(json_str).map(Cow::into_owned);
         }
+    }
+
+    /// The length of the body so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum::<usize>() + self.last.len()
     }
 
     fn close(&mut self) {
@@ -127,8 +131,8 @@ impl ListView {
         self.chunks.push(Bytes::from(chunk));
     }
 
-    /// Ends the list, with a next link when it holds as many images as were allowed: the client's
-    /// `limit`, or `max_limit` when that is less or there was no limit.
+    /// Ends the list. It gets a next link when it holds exactly as many images as one answer may: the
+    /// client's `limit`, or `max_limit` when that is less or the client sent none.
     #[must_use]
     pub fn finish(
         mut self,
@@ -193,9 +197,9 @@ fn write_full(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
     out.push(b'}');
 }
 
-/// Status and progress as Nova names them.
+/// Nova's `status` and `progress` for Glance's status.
 fn status(raw: Option<&RawValue>) -> (&'static str, &'static str) {
-    match raw.and_then(text).as_deref() {
+    match raw.and_then(json_str).as_deref() {
         Some("active") => ("ACTIVE", "100"),
         Some("queued") => ("SAVING", "25"),
         Some("saving") => ("SAVING", "50"),
@@ -205,7 +209,7 @@ fn status(raw: Option<&RawValue>) -> (&'static str, &'static str) {
     }
 }
 
-/// An integer as Nova's `int(value or 0)` has it; 0 for what is no number.
+/// Nova's `int(value or 0)`; 0 if the value is no number.
 fn number(raw: Option<&RawValue>) -> Cow<'_, str> {
     let Some(text) = raw.map(python_str) else {
         return Cow::Borrowed("0");
@@ -240,7 +244,7 @@ fn write_property(out: &mut Vec<u8>, key: &str, value: &RawValue) {
     python_json::write_str(out, key);
     out.extend_from_slice(b": ");
     if JSON_PROPERTIES.contains(&key)
-        && let Some(inner) = text(value)
+        && let Some(inner) = json_str(value)
         && let Ok(json) = serde_json::from_str::<&RawValue>(&inner)
     {
         python_json::write_raw(out, json);
@@ -249,13 +253,13 @@ fn write_property(out: &mut Vec<u8>, key: &str, value: &RawValue) {
     }
 }
 
-/// Dates as `YYYY-MM-DDThh:mm:ssZ`; one that is no date is shown as it is.
+/// Writes a date as `YYYY-MM-DDThh:mm:ssZ`. Text that is no date is copied.
 fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
     let Some(raw) = raw else {
         out.extend_from_slice(b"null");
         return;
     };
-    let text = text(raw);
+    let text = json_str(raw);
     match text.as_deref().filter(|text| !is_final(text)).and_then(utc) {
         Some(date) => {
             let shown = date.format("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -265,26 +269,13 @@ fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
     }
 }
 
-/// Whether a date, if it is one, has the form it is shown in already, as Glance's own have.
+/// Whether the text has the form `YYYY-MM-DDThh:mm:ssZ` already, as Glance's own dates do.
 fn is_final(text: &str) -> bool {
     const FORM: &[u8] = b"0000-00-00T00:00:00Z";
     text.len() == FORM.len()
         && text.bytes().zip(FORM).all(|(byte, form)| match form {
             b'0' => byte.is_ascii_digit(),
             _ => byte == *form,
-        })
-}
-
-/// A date of Glance's.
-pub(super) fn utc(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|date| date.to_utc())
-        .ok()
-        .or_else(|| {
-            // Without an offset Nova takes it for UTC.
-            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
-                .map(|naive| naive.and_utc())
-                .ok()
         })
 }
 
@@ -306,7 +297,7 @@ fn write_image_links(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
     out.extend_from_slice(b"}]");
 }
 
-/// A snapshot names the server it was taken from.
+/// A snapshot links to its server.
 fn write_server(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
     let Some(server) = image.property("instance_uuid").filter(|raw| !is_null(raw)) else {
         return;

@@ -1,7 +1,16 @@
 //! The values a label can have: enums, so that there are only so many of them.
 
-use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
-use std::fmt::{self, Write};
+/// The label values of one API, given by the API itself: fixed lists, so that no client can add a
+/// series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiLabels {
+    /// The API's name.
+    pub api: &'static str,
+    /// Its routes as templates, never as a client wrote them.
+    pub routes: &'static [&'static str],
+    /// Its families of microversions. The first one counts requests without a negotiated version.
+    pub versions: &'static [&'static str],
+}
 
 /// An enum whose variants are words, numbered from zero in the order of `ALL`.
 macro_rules! label {
@@ -16,6 +25,9 @@ macro_rules! label {
             /// Every value there is.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The words for them, in the same order.
+            pub const WORDS: &[&'static str] = &[$($word),+];
+
             /// The word for it in metrics and in the access log.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
@@ -25,39 +37,18 @@ macro_rules! label {
             }
         }
 
-        impl EncodeLabelValue for $name {
-            fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
-                encoder.write_str(self.as_str())
+        impl prometheus_client::encoding::EncodeLabelValue for $name {
+            fn encode(
+                &self,
+                encoder: &mut prometheus_client::encoding::LabelValueEncoder,
+            ) -> std::fmt::Result {
+                std::fmt::Write::write_str(encoder, self.as_str())
             }
         }
     };
 }
 
-label! {
-    /// A path as a template, never as a client wrote it.
-    RouteLabel {
-        /// All versions.
-        Root => "/",
-        /// One version's document, with or without a project.
-        Version => "/{version}",
-        /// The list.
-        Images => "/images",
-        /// The list in full.
-        ImagesDetail => "/images/detail",
-        /// One image.
-        Image => "/images/{image_id}",
-        /// An image's metadata.
-        Metadata => "/images/{image_id}/metadata",
-        /// One metadata item.
-        MetadataItem => "/images/{image_id}/metadata/{key}",
-        /// A path that begins with no version.
-        Unversioned => "unversioned",
-        /// Any path that is only asked for its options.
-        Options => "options",
-        /// Any other path.
-        Unknown => "unknown",
-    }
-}
+pub(crate) use label;
 
 label! {
     /// A method.
@@ -173,24 +164,8 @@ impl StatusLabel {
 }
 
 label! {
-    /// A family of microversions: what they reach is the same for all of one family.
-    VersionLabel {
-        /// No version was settled.
-        None => "none",
-        /// `/v2`, which has no microversions.
-        V2 => "v2",
-        /// The image routes are there.
-        Images => "2.1-2.35",
-        /// The metadata routes are there.
-        Metadata => "2.36-2.38",
-        /// Nothing is left.
-        Gone => "2.39+",
-    }
-}
-
-label! {
     /// How the answer cache takes part in a request.
-    CacheOutcome {
+    CacheLabel {
         /// The answer was in the cache and fresh.
         Hit => "hit",
         /// Glance was asked.

@@ -1,7 +1,7 @@
 //! The requests of clients.
 
 use super::histogram::{Histogram, Snapshot};
-use super::labels::{CacheOutcome, MethodLabel, RouteLabel, StatusLabel, VersionLabel};
+use super::labels::{ApiLabels, CacheLabel, MethodLabel, StatusLabel};
 use super::shards::Shards;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
@@ -9,53 +9,59 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-const ROUTES: usize = RouteLabel::ALL.len();
 const METHODS: usize = MethodLabel::ALL.len();
 const STATUSES: usize = StatusLabel::ALL.len();
-const VERSIONS: usize = VersionLabel::ALL.len();
-/// One for requests that the cache knows nothing of.
-const CACHE: usize = CacheOutcome::ALL.len() + 1;
+/// One for requests that the cache has no part in.
+const CACHE: usize = CacheLabel::ALL.len() + 1;
 
 /// All that is counted of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestSample {
-    /// Where it went.
-    pub route: RouteLabel,
+    /// Its route, as an index into [`ApiLabels::routes`].
+    pub route: usize,
     /// Its method.
     pub method: MethodLabel,
-    /// What was answered.
+    /// The status of the response.
     pub status: StatusLabel,
-    /// The family of its microversion.
-    pub version: VersionLabel,
-    /// What the cache did, if it was asked.
-    pub cache: Option<CacheOutcome>,
-    /// From its head to its answer.
+    /// The family of its microversion, as an index into [`ApiLabels::versions`].
+    pub version: usize,
+    /// The cache's part in it, if it had one.
+    pub cache: Option<CacheLabel>,
+    /// From its head to its response.
     pub duration: Duration,
 }
 
-/// Counts requests; clones count together.
+/// The requests of all APIs; clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct RequestMetrics {
-    shards: Arc<Shards<Shard>>,
-    /// Requests and connections turned away because there were too many.
+    apis: Arc<Mutex<Vec<ApiRequestMetrics>>>,
+    /// Requests rejected because there were too many.
     pub rejected: Counter,
 }
 
-/// What one thread has counted: tables by the numbers of the labels.
+/// The requests of one API; clones count together.
+#[derive(Debug, Clone)]
+pub struct ApiRequestMetrics {
+    labels: ApiLabels,
+    shards: Arc<Shards<Shard>>,
+}
+
+/// The counters of one thread: tables by the numbers of the labels.
 #[derive(Debug)]
 struct Shard {
     answered: Box<[AtomicU64]>,
     duration: Box<[Histogram]>,
 }
 
-impl Default for Shard {
-    fn default() -> Self {
-        let counters = ROUTES * METHODS * STATUSES * VERSIONS;
-        let histograms = ROUTES * METHODS * CACHE;
+impl Shard {
+    fn new(labels: ApiLabels) -> Self {
+        let places = labels.routes.len() * METHODS;
+        let counters = places * STATUSES * labels.versions.len();
+        let histograms = places * CACHE;
         Self {
             answered: (0..counters).map(|_| AtomicU64::new(0)).collect(),
             duration: (0..histograms).map(|_| Histogram::default()).collect(),
@@ -63,70 +69,134 @@ impl Default for Shard {
     }
 }
 
-fn answered_at(
-    route: RouteLabel,
-    method: MethodLabel,
-    status: StatusLabel,
-    version: VersionLabel,
-) -> usize {
-    let place = route as usize * METHODS + method as usize;
-    (place * STATUSES + status as usize) * VERSIONS + version as usize
-}
+impl ApiRequestMetrics {
+    /// The label values.
+    #[must_use]
+    pub fn labels(&self) -> ApiLabels {
+        self.labels
+    }
 
-fn duration_at(route: RouteLabel, method: MethodLabel, cache: Option<CacheOutcome>) -> usize {
-    let place = route as usize * METHODS + method as usize;
-    place * CACHE + cache.map_or(0, |cache| cache as usize + 1)
-}
-
-impl RequestMetrics {
     /// Counts a request that is over.
     pub fn count(&self, request: RequestSample) {
         let Some(shard) = self.shards.local() else {
             return;
         };
-        let RequestSample {
-            route,
-            method,
-            status,
-            version,
-            cache,
-            duration,
-        } = request;
-        if let Some(counter) = shard
-            .answered
-            .get(answered_at(route, method, status, version))
-        {
+        let answered = self.answered_at(
+            request.route,
+            request.method,
+            request.status,
+            request.version,
+        );
+        if let Some(counter) = shard.answered.get(answered) {
             counter.fetch_add(1, Relaxed);
         }
-        if let Some(histogram) = shard.duration.get(duration_at(route, method, cache)) {
-            histogram.observe(duration);
+        let duration = duration_at(request.route, request.method, request.cache);
+        if let Some(histogram) = shard.duration.get(duration) {
+            histogram.observe(request.duration);
         }
     }
 
+    fn answered_at(
+        &self,
+        route: usize,
+        method: MethodLabel,
+        status: StatusLabel,
+        version: usize,
+    ) -> usize {
+        let place = route * METHODS + method as usize;
+        (place * STATUSES + status as usize) * self.labels.versions.len() + version
+    }
+
+    fn places(&self) -> impl Iterator<Item = (usize, MethodLabel)> {
+        let routes = 0..self.labels.routes.len();
+        routes.flat_map(|route| MethodLabel::ALL.iter().map(move |method| (route, *method)))
+    }
+
+    /// The labels of every counter, and where it stands.
+    fn every_answer(&self) -> impl Iterator<Item = (Answered, usize)> {
+        let ApiLabels {
+            api,
+            routes,
+            versions,
+        } = self.labels;
+        self.places().flat_map(move |(route, method)| {
+            StatusLabel::ALL.iter().flat_map(move |&status| {
+                versions.iter().enumerate().map(move |(index, version)| {
+                    let labels = Answered {
+                        api,
+                        route: routes.get(route).copied().unwrap_or_default(),
+                        method,
+                        status,
+                        version,
+                    };
+                    (labels, self.answered_at(route, method, status, index))
+                })
+            })
+        })
+    }
+
+    /// The labels of every histogram, and where it stands.
+    fn every_duration(&self) -> impl Iterator<Item = (RequestDuration, usize)> {
+        let ApiLabels { api, routes, .. } = self.labels;
+        let outcomes = || CacheLabel::ALL.iter().map(|outcome| Some(*outcome));
+        self.places().flat_map(move |(route, method)| {
+            [None].into_iter().chain(outcomes()).map(move |outcome| {
+                let labels = RequestDuration {
+                    api,
+                    route: routes.get(route).copied().unwrap_or_default(),
+                    method,
+                    cache: outcome.map_or("none", CacheLabel::as_str),
+                };
+                (labels, duration_at(route, method, outcome))
+            })
+        })
+    }
+}
+
+fn duration_at(route: usize, method: MethodLabel, cache: Option<CacheLabel>) -> usize {
+    let place = route * METHODS + method as usize;
+    place * CACHE + cache.map_or(0, |cache| cache as usize + 1)
+}
+
+impl RequestMetrics {
+    /// The counters of one more API, which brings its labels.
+    #[must_use]
+    pub fn api(&self, labels: ApiLabels) -> ApiRequestMetrics {
+        let metrics = ApiRequestMetrics {
+            labels,
+            shards: Arc::new(Shards::new(|| Shard::new(labels))),
+        };
+        let mut apis = self.apis.lock().unwrap_or_else(PoisonError::into_inner);
+        apis.push(metrics.clone());
+        metrics
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(Requests(Arc::clone(&self.shards))));
+        registry.register_collector(Box::new(Requests(Arc::clone(&self.apis))));
         registry.register(
             "requests_rejected",
-            "Requests and connections turned away because there were too many",
+            "Requests refused with 503 because server.max_in_flight others were in flight",
             self.rejected.clone(),
         );
     }
 }
 
 #[derive(Debug)]
-struct Requests(Arc<Shards<Shard>>);
+struct Requests(Arc<Mutex<Vec<ApiRequestMetrics>>>);
 
-#[derive(Debug, EncodeLabelSet)]
+#[derive(Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
-    route: RouteLabel,
+    api: &'static str,
+    route: &'static str,
     method: MethodLabel,
     status: StatusLabel,
-    version: VersionLabel,
+    version: &'static str,
 }
 
-#[derive(Debug, EncodeLabelSet)]
+#[derive(Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestDuration {
-    route: RouteLabel,
+    api: &'static str,
+    route: &'static str,
     method: MethodLabel,
     cache: &'static str,
 }
@@ -134,66 +204,33 @@ struct RequestDuration {
 /// Only what has happened is shown: most combinations never do.
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let apis = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let help = "Requests by what was answered";
         let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
-        for labels in every_answer() {
-            let at = answered_at(labels.route, labels.method, labels.status, labels.version);
-            let tables = self.0.iter().filter_map(|shard| shard.answered.get(at));
-            let count: u64 = tables.map(|counter| counter.load(Relaxed)).sum();
-            if count > 0 {
-                let mut series = family.encode_family(&labels)?;
-                series.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        for api in &*apis {
+            for (labels, at) in api.every_answer() {
+                let tables = api.shards.iter().filter_map(|shard| shard.answered.get(at));
+                let count: u64 = tables.map(|counter| counter.load(Relaxed)).sum();
+                if count > 0 {
+                    let mut series = family.encode_family(&labels)?;
+                    series.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                }
             }
         }
         let help = "Time from a request's head to its answer, body not included";
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor("request", help, unit, MetricType::Histogram)?;
-        for (labels, cache) in every_duration() {
-            let at = duration_at(labels.route, labels.method, cache);
-            let tables = self.0.iter().filter_map(|shard| shard.duration.get(at));
-            let sum = Snapshot::of(tables);
-            if sum.count() > 0 {
-                sum.encode(&mut family.encode_family(&labels)?)?;
+        for api in &*apis {
+            for (labels, at) in api.every_duration() {
+                let tables = api.shards.iter().filter_map(|shard| shard.duration.get(at));
+                let sum = Snapshot::of(tables);
+                if sum.count() > 0 {
+                    sum.encode(&mut family.encode_family(&labels)?)?;
+                }
             }
         }
         Ok(())
     }
-}
-
-fn every_place() -> impl Iterator<Item = (RouteLabel, MethodLabel)> {
-    let routes = RouteLabel::ALL.iter();
-    routes.flat_map(|route| MethodLabel::ALL.iter().map(|method| (*route, *method)))
-}
-
-fn every_answer() -> impl Iterator<Item = Answered> {
-    every_place().flat_map(|(route, method)| {
-        StatusLabel::ALL.iter().flat_map(move |&status| {
-            let versions = VersionLabel::ALL.iter();
-            versions.map(move |&version| Answered {
-                route,
-                method,
-                status,
-                version,
-            })
-        })
-    })
-}
-
-fn every_duration() -> impl Iterator<Item = (RequestDuration, Option<CacheOutcome>)> {
-    let outcomes = || CacheOutcome::ALL.iter().map(|outcome| Some(*outcome));
-    every_place().flat_map(move |(route, method)| {
-        [None].into_iter().chain(outcomes()).map(move |outcome| {
-            let cache = outcome.map_or("none", CacheOutcome::as_str);
-            (
-                RequestDuration {
-                    route,
-                    method,
-                    cache,
-                },
-                outcome,
-            )
-        })
-    })
 }
 
 #[cfg(test)]
@@ -203,17 +240,21 @@ mod tests {
 
     #[test]
     fn every_combination_of_labels_has_a_counter_of_its_own() {
-        let places: HashSet<_> = every_answer()
-            .map(|of| answered_at(of.route, of.method, of.status, of.version))
-            .collect();
-        assert_eq!(places.len(), every_answer().count());
-        assert_eq!(places.len(), Shard::default().answered.len());
+        let api = RequestMetrics::default().api(ApiLabels {
+            api: "test",
+            routes: &["/", "/{id}", "unknown"],
+            versions: &["none", "1"],
+        });
+        let labels: HashSet<_> = api.every_answer().map(|(labels, _)| labels).collect();
+        let places: HashSet<_> = api.every_answer().map(|(_, at)| at).collect();
+        assert_eq!(places.len(), 3 * METHODS * STATUSES * 2);
+        assert_eq!(places.len(), labels.len());
+        assert_eq!(places.len(), Shard::new(api.labels).answered.len());
         assert_eq!(places.iter().max(), Some(&(places.len() - 1)));
-        let places: HashSet<_> = every_duration()
-            .map(|(of, cache)| duration_at(of.route, of.method, cache))
-            .collect();
-        assert_eq!(places.len(), every_duration().count());
-        assert_eq!(places.len(), Shard::default().duration.len());
+        let labels: HashSet<_> = api.every_duration().map(|(labels, _)| labels).collect();
+        let places: HashSet<_> = api.every_duration().map(|(_, at)| at).collect();
+        assert_eq!(places.len(), labels.len());
+        assert_eq!(places.len(), Shard::new(api.labels).duration.len());
         assert_eq!(places.iter().max(), Some(&(places.len() - 1)));
     }
 }

@@ -16,14 +16,13 @@ thread_local! {
 #[derive(Debug)]
 pub struct Shards<T>(Box<[T]>);
 
-impl<T: Default> Default for Shards<T> {
-    fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self((0..threads.clamp(1, MOST)).map(|_| T::default()).collect())
-    }
-}
-
 impl<T> Shards<T> {
+    /// Copies made by `shard`.
+    pub fn new(shard: impl Fn() -> T) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self((0..threads.clamp(1, MOST)).map(|_| shard()).collect())
+    }
+
     /// The copy of this thread; always the same one.
     pub fn local(&self) -> Option<&T> {
         let number = NUMBER.with(|number| *number);

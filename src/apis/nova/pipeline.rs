@@ -1,0 +1,186 @@
+//! Nova's order of checks, from a matched route to the handler.
+//!
+//! Clients can observe the order: an unknown path without a token is a 401, and malformed JSON at a
+//! microversion without the route is a 400.
+
+use super::api::NovaApi;
+use super::cache_query::CacheableRead;
+use super::fault::ApiError;
+use super::handler_response::HandlerResponse;
+use super::headers::NovaHeaders;
+use super::json::Json;
+use super::links::{self, LinkBase};
+use super::routes::{MountedRoute, Target};
+use super::service::OperationInput;
+use super::{media_type, metadata_body, response};
+use crate::cache::{CacheOutcome, Cacheability};
+use crate::glance::{CallContext, GlanceError, ImageId};
+use crate::http::auth::AuthContext;
+use crate::http::context::{RequestContext, with_deadline};
+use crate::http::response::Response;
+use crate::http::{HttpError, body, limits};
+use tokio_util::sync::CancellationToken;
+
+/// Keystone's ids are 32 hexadecimal digits, its column holds 64.
+const MAX_PROJECT_ID_BYTES: usize = 64;
+/// The type of the service that this API belongs to: its access rules apply.
+const SERVICE_TYPE: &str = "compute";
+
+impl NovaApi {
+    /// Answers a request below `/v2.1` or `/v2`.
+    pub(super) async fn handle_mounted<'r>(
+        &'r self,
+        mut context: RequestContext<'r>,
+        route: MountedRoute<'r>,
+    ) -> Response {
+        let mut headers = NovaHeaders::Ids;
+        match self.pipeline(&mut context, route, &mut headers).await {
+            Ok(response) => response,
+            // Nova refuses a large body before it knows of versions.
+            Err(error @ ApiError::Http(HttpError::BodyTooLarge)) => {
+                self.fault(&error, &NovaHeaders::Ids, context.ids)
+            }
+            Err(error) => self.fault(&error, &headers, context.ids),
+        }
+    }
+
+    /// All checks, in Nova's order.
+    async fn pipeline<'r>(
+        &'r self,
+        context: &mut RequestContext<'r>,
+        route: MountedRoute<'r>,
+        headers: &mut NovaHeaders,
+    ) -> Result<Response, ApiError> {
+        limits::check_content_length(context.request, self.server.max_body)?;
+        let auth = self.auth.authenticate(context, SERVICE_TYPE).await?;
+        let matched = match route.target {
+            Target::Operation(matched) => matched,
+            Target::Version => return Ok(self.version_document(context, route.api)),
+            Target::NotFound => return Ok(response::not_found(headers, context)),
+        };
+        let version = self.negotiate_microversion(context, route.api, headers)?;
+        if !media_type::is_supported_content_type(context.request.headers()) {
+            return Err(ApiError::UnsupportedContentType);
+        }
+        let body = if matched.operation.takes_body() {
+            let body = Box::pin(body::read(context, self.body_limits())).await?;
+            metadata_body::parse(&body)?
+        } else {
+            Json::Null
+        };
+        check_project(&auth, route.project.as_deref())?;
+        if !matched.microversions.serves(version) {
+            return Err(ApiError::RouteRemoved);
+        }
+        let endpoint = auth.endpoint.clone()?;
+        let origin = &context.origin;
+        let image = ImageId::parse(&matched.id).ok();
+        let asked = CacheableRead {
+            operation: matched.operation,
+            image: image.as_ref(),
+            key: &matched.key,
+            query: context.query(),
+            api: route.api,
+            project: route.project.as_deref(),
+            scheme: origin.scheme(),
+            host: origin.host(),
+            prefix: origin.prefix(),
+            endpoint: &endpoint,
+        };
+        let cacheability = if self.cached {
+            asked.cacheability(auth.scope.clone())?
+        } else {
+            Cacheability::NotApplicable
+        };
+        if let Cacheability::Cacheable(query) = &cacheability
+            && let Some(body) = self
+                .service
+                .reads
+                .cache()
+                .get(query, context.timing.received_at)
+        {
+            let answer = HandlerResponse::chunks(body);
+            return self.success(answer, Some(CacheOutcome::Hit), headers, context);
+        }
+        let root = self.root_url(context);
+        let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
+        let input = OperationInput {
+            operation: matched.operation,
+            api: route.api,
+            body,
+            image,
+            key: matched.key.into_owned(),
+            query: context.query().to_owned(),
+            project_id: auth.project_id().map(str::to_owned),
+            cancellation: CancellationToken::new(),
+            links: LinkBase::new(&root, route.api, route.project.as_deref(), &alternate),
+            caller: CallContext {
+                endpoint: endpoint.into_owned(),
+                token: auth.token_header(),
+                service_token: auth.service_token_header(),
+                request_id: context.ids.upstream(),
+                fairness_key: auth.fairness_key(),
+                deadline: context.timing.deadline,
+                spent: context.observer.upstream_time().clone(),
+            },
+        };
+        let permit = context.permit.clone();
+        let (spawner, span) = (&self.spawner, context.ids.span());
+        let answer = self
+            .service
+            .respond(input, cacheability, spawner, span, permit);
+        // Boxed, so that a cache hit does not pay for its size.
+        let answer = with_deadline(context.timing.deadline, Box::pin(answer)).await;
+        if let Err(ApiError::Glance {
+            error: GlanceError::Unauthorized,
+            ..
+        }) = &answer
+        {
+            self.on_upstream_unauthorized(&auth);
+        }
+        let (answer, outcome) = answer?;
+        self.success(answer, outcome, headers, context)
+    }
+
+    fn success(
+        &self,
+        answer: HandlerResponse,
+        outcome: Option<CacheOutcome>,
+        headers: &NovaHeaders,
+        context: &RequestContext<'_>,
+    ) -> Result<Response, ApiError> {
+        context.observer.cache(outcome.map(CacheOutcome::label));
+        let memory = &self.service.response_memory;
+        Ok(response::success(
+            answer, outcome, headers, context, memory,
+        )?)
+    }
+
+    /// Glance refuses the token: neither its validation nor responses to it are used again.
+    fn on_upstream_unauthorized(&self, auth: &AuthContext<'_>) {
+        auth.invalidate();
+        if let Ok(scope) = &auth.scope {
+            self.service.reads.cache().invalidate_token(scope);
+        }
+    }
+}
+
+/// The project in the path must be the token's own. Where the gateway does not know the token's, it
+/// must be short enough to be one: it stands in every link of the response.
+fn check_project(auth: &AuthContext<'_>, path: Option<&str>) -> Result<(), ApiError> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let own = match auth.validated() {
+        Some(token) => token.project_id().unwrap_or("None"),
+        None if path.len() <= MAX_PROJECT_ID_BYTES => return Ok(()),
+        None => "None",
+    };
+    if own == path {
+        return Ok(());
+    }
+    Err(ApiError::ProjectMismatch {
+        path: path.to_owned(),
+        token: own.to_owned(),
+    })
+}
