@@ -16,6 +16,8 @@ mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
+mod embedded_kill;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod expectations;
