@@ -12,6 +12,7 @@ mod command_line;
 mod connection;
 #[cfg(test)]
 mod echo_api;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
@@ -58,6 +59,7 @@ mod recorded;
 mod replay;
 #[cfg(test)]
 mod request_table;
+#[cfg(test)]
 mod response_memory;
 #[cfg(test)]
 mod restart;
