@@ -17,6 +17,8 @@ mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
+mod embedded_kill;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod expectations;
@@ -76,3 +78,5 @@ mod stale;
 mod telemetry;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod writes;
