@@ -55,6 +55,8 @@ mod properties;
 #[path = "../openstack/raw.rs"]
 mod raw;
 #[cfg(test)]
+mod read_after_write;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 #[path = "../openstack/replay/mod.rs"]
@@ -72,8 +74,6 @@ mod samples;
 mod server;
 #[cfg(test)]
 mod slow_clients;
-#[cfg(test)]
-mod stale;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
