@@ -11,6 +11,8 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod embedded_callers;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
