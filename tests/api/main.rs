@@ -11,6 +11,8 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod echo_api;
+#[cfg(test)]
 mod embedded_callers;
 #[cfg(test)]
 mod embedded_glance;
@@ -62,6 +64,8 @@ mod replay;
 #[cfg(test)]
 mod request_table;
 #[cfg(test)]
+mod response_memory;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod samples;
@@ -76,3 +80,5 @@ mod stale;
 mod telemetry;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod writes;

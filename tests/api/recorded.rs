@@ -53,7 +53,7 @@ impl Place {
     async fn new(cache: &[(&str, &str)]) -> Self {
         let mut glance = EmbeddedGlance::builder(Settings {
             sample_images: false,
-            // The seeds' data is made up.
+            // The recorded images hold short texts for data, whatever their format.
             inspect_formats: false,
             ..Settings::default()
         });
