@@ -45,6 +45,8 @@ mod limits;
 #[cfg(test)]
 mod malformed_requests;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod misbehaving_server;
 #[cfg(test)]
 mod pipelining;
