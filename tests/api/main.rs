@@ -59,6 +59,8 @@ mod properties;
 #[path = "../openstack/raw.rs"]
 mod raw;
 #[cfg(test)]
+mod read_after_write;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 #[path = "../openstack/replay/mod.rs"]
@@ -76,8 +78,6 @@ mod samples;
 mod server;
 #[cfg(test)]
 mod slow_clients;
-#[cfg(test)]
-mod stale;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
