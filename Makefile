@@ -73,5 +73,5 @@ stack-down: ## stop what `make stack` started
 
 bench: ## the figures of docs/performance.md, with services of its own; a quarter of an hour
 	cargo build --release
-	cargo build --release --example bare --example load
-	python3 benches/bench.py
+	cargo build --release --example baseline --example load_generator
+	python3 tools/bench/bench.py

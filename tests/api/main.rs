@@ -13,6 +13,8 @@ mod connection;
 #[cfg(test)]
 mod echo_api;
 #[cfg(test)]
+mod embedded_callers;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
@@ -42,6 +44,8 @@ mod keystone;
 mod limits;
 #[cfg(test)]
 mod malformed_requests;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod misbehaving_server;
 #[cfg(test)]
