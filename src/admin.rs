@@ -6,10 +6,11 @@ pub use readiness::{Check, Readiness, Report, Target};
 
 use crate::server::BindError;
 use crate::server::socket::listen;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Exposition, Metrics};
 use actix_web::dev::ServerHandle;
+use actix_web::http::header::ACCEPT;
 use actix_web::web::{Data, get};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl Admin {
                 .app_data(readiness.clone())
                 .route("/healthcheck", get().to(health))
                 .route("/ready", get().to(ready))
-                .route("/metrics", get().to(numbers))
+                .route("/metrics", get().to(self::metrics))
         };
         let server = HttpServer::new(app)
             .workers(1)
@@ -81,10 +82,12 @@ async fn ready(readiness: Data<Readiness>) -> HttpResponse {
     }
 }
 
-async fn numbers(metrics: Data<Metrics>) -> HttpResponse {
+async fn metrics(request: HttpRequest, metrics: Data<Metrics>) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT);
+    let format = Exposition::of_accept(accept.and_then(|value| value.to_str().ok()));
     HttpResponse::Ok()
-        .content_type(Metrics::MEDIA_TYPE)
-        .body(metrics.text())
+        .content_type(format.content_type())
+        .body(metrics.text(format))
 }
 
 #[cfg(test)]
@@ -108,7 +111,11 @@ mod tests {
             "{\"ready\":true,\"checks\":[]}"
         );
         let answer = reqwest::get(url("/metrics")).await.unwrap();
-        assert_eq!(answer.headers()["content-type"], Metrics::MEDIA_TYPE);
+        let content_type = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert_eq!(content_type, Exposition::Prometheus.content_type());
         assert!(
             answer
                 .text()

@@ -10,6 +10,7 @@ use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::connection::ConnectionTracker;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
 use crate::server::{BindError, Server};
@@ -109,16 +110,23 @@ impl Application {
         };
         let targets = targets(settings, &mode, embedded.as_ref());
         for target in &targets {
-            metrics.upstream.register_endpoint(target.url());
+            let max_failures = match target.service() {
+                "glance" => settings.glance.eject_after,
+                _ => 1,
+            };
+            let endpoint = (target.service(), target.url());
+            metrics
+                .upstream
+                .register_endpoint(endpoint.0, endpoint.1, max_failures);
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
-        show(&mut metrics, &mode, log);
+        show(&mut metrics, &mode, settings, log);
         let nova = nova_api(settings, mode, counted, spawner, endpoints, &metrics);
         show_calls(&mut metrics, nova.service.glance.counters());
+        show_limits(&mut metrics, settings);
         let answers = Arc::clone(&nova.service.answers);
         metrics.on_scrape(move || answers.update_gauges());
-        let access_log =
-            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
         let front = AppState::new(
             settings.server.clone(),
             metrics.requests.clone(),
@@ -127,6 +135,7 @@ impl Application {
         .with_api(nova);
         show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
+        show_connections(&mut metrics, server.connections());
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
@@ -276,25 +285,78 @@ fn targets(
     keystone.into_iter().chain(glances).collect()
 }
 
-/// Adds to the metrics what is counted elsewhere.
-fn show(metrics: &mut Metrics, mode: &AuthBackend, log: &LogWriter) {
-    let help = "Log lines that nobody took in time, or that could not be written";
+/// Adds the metrics of the log and of the token cache.
+fn show(metrics: &mut Metrics, mode: &AuthBackend, settings: &Settings, log: &LogWriter) {
+    let help = "Log lines that came faster than they were read, or that could not be written";
     let dropped = log.dropped();
-    metrics.register_callback("log_lines_lost", help, move || {
+    metrics.register_callback("log_lines_dropped", help, move || {
         MetricValue::Count(dropped.get())
     });
     if let AuthBackend::Keystone(keystone) = mode {
         metrics.tokens(keystone.metrics());
-        let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
-        metrics.register_callback("token_entries", help, move || gauge(keystone.entries()));
+        let (keystone, help) = (keystone.clone(), "Valid tokens in the token cache");
+        let entries = move || MetricValue::gauge(keystone.entries());
+        metrics.register_callback("token_cache_entries", help, entries);
+        let capacity = settings.auth.token_cache_entries;
+        let help = "Most valid tokens in the token cache (auth.token_cache_entries)";
+        metrics.register_limit("token_cache_capacity_entries", help, capacity);
     }
 }
 
-/// Adds how many requests there are at the moment.
-fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
-    let (gate, help) = (Arc::clone(gate), "Requests being answered now");
-    let inside = move || gauge(gate.in_flight() as u64);
-    metrics.register_callback("requests_in_flight", help, inside);
+/// Adds the requests in flight.
+fn show_requests(metrics: &mut Metrics, limit: &Arc<ConcurrencyLimit>) {
+    let (limit, help) = (Arc::clone(limit), "Requests being answered now");
+    let in_flight = move || MetricValue::gauge(limit.in_flight());
+    metrics.register_callback("http_requests_in_flight", help, in_flight);
+}
+
+/// Adds the connections of clients.
+fn show_connections(metrics: &mut Metrics, connections: &Arc<ConnectionTracker>) {
+    let (tracker, help) = (Arc::clone(connections), "Open connections of clients");
+    metrics.register_callback("connections_open", help, move || {
+        MetricValue::gauge(tracker.open())
+    });
+    let (tracker, help) = (Arc::clone(connections), "Accepted connections of clients");
+    metrics.register_callback("connections_accepted", help, move || {
+        MetricValue::Count(tracker.accepted())
+    });
+}
+
+/// Adds the limits beside the gauges that they bound.
+fn show_limits(metrics: &mut Metrics, settings: &Settings) {
+    let (server, glance) = (&settings.server, &settings.glance);
+    for (name, help, limit) in [
+        (
+            "http_requests_in_flight_limit",
+            "Most requests answered at a time (server.max_in_flight)",
+            server.max_in_flight as u64,
+        ),
+        (
+            "connections_limit",
+            "Most open connections of clients (server.max_connections)",
+            server.max_connections as u64,
+        ),
+        (
+            "glance_requests_in_flight_limit",
+            "Most requests to Glance at a time (glance.max_in_flight)",
+            glance.max_in_flight as u64,
+        ),
+        (
+            "glance_requests_queued_limit",
+            "Most requests to Glance that wait (glance.max_queue)",
+            glance.max_queue as u64,
+        ),
+    ] {
+        metrics.register_limit(name, help, limit);
+    }
+    if settings.cache.enabled {
+        let help = "Most memory for cached responses (cache.max_bytes)";
+        metrics.register_limit(
+            "response_cache_capacity_bytes",
+            help,
+            settings.cache.max_bytes,
+        );
+    }
 }
 
 /// Adds what happens on the way to Glance.
@@ -302,58 +364,55 @@ fn show_calls(metrics: &mut Metrics, counters: &Arc<UpstreamCounters>) {
     type Read = fn(UpstreamSnapshot) -> MetricValue;
     let numbers: [(&'static str, &'static str, Read); 9] = [
         (
-            "glance_calls",
-            "Calls to Glance, each once however often it was sent",
+            "glance_requests",
+            "Requests to Glance, each once however often it was sent",
             |now| MetricValue::Count(now.calls),
         ),
         (
-            "glance_calls_refused",
-            "Calls refused because too many waited",
+            "glance_requests_rejected",
+            "Requests to Glance not sent because the queue was full",
             |now| MetricValue::Count(now.queue_full),
         ),
-        ("glance_retries", "Calls to Glance sent once more", |now| {
-            MetricValue::Count(now.retries)
-        }),
+        (
+            "glance_retries",
+            "Requests to Glance that were sent again",
+            |now| MetricValue::Count(now.retries),
+        ),
         (
             "glance_failovers",
-            "Of those, sent to another endpoint",
+            "Retries that went to another endpoint",
             |now| MetricValue::Count(now.failovers),
         ),
         (
-            "glance_retries_over_budget",
-            "Calls not sent once more because too many were",
+            "glance_retry_budget_exhausted",
+            "Retries that the retry budget forbade",
             |now| MetricValue::Count(now.budget_exhausted),
         ),
         (
             "glance_ejections",
-            "How often an endpoint was left out",
+            "Ejections of an endpoint after failures in a row",
             |now| MetricValue::Count(now.ejections),
         ),
         (
             "glance_readmissions",
-            "How often an endpoint came back",
+            "Readmissions of an ejected endpoint",
             |now| MetricValue::Count(now.readmissions),
         ),
         (
-            "glance_calls_in_flight",
-            "Calls to Glance on the wire",
-            |now| gauge(now.in_flight),
+            "glance_requests_in_flight",
+            "Requests to Glance being answered now",
+            |now| MetricValue::gauge(now.in_flight),
         ),
         (
-            "glance_calls_waiting",
-            "Calls that wait for their turn",
-            |now| gauge(now.waiting),
+            "glance_requests_queued",
+            "Requests to Glance waiting for a permit now",
+            |now| MetricValue::gauge(now.waiting),
         ),
     ];
     for (name, help, read) in numbers {
         let counters = Arc::clone(counters);
         metrics.register_callback(name, help, move || read(counters.snapshot()));
     }
-}
-
-/// A number that goes up and down, as far as it can be shown.
-fn gauge(now: u64) -> MetricValue {
-    MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 fn nova_api(

@@ -36,6 +36,12 @@ impl Target {
         Self { service, url }
     }
 
+    /// The service's name.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.service
+    }
+
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> &Url {

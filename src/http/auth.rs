@@ -9,6 +9,7 @@ use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
 };
+use crate::telemetry::trace_context;
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -226,6 +227,7 @@ impl Authenticator {
             use secrecy::ExposeSecret;
             keystone.validate_with(token.expose_secret(), expired).await
         };
+        let task = trace_context::scope(context.ids.trace().cloned(), task);
         let task = self.spawner.run(task.instrument(context.ids.span()));
         let validated = timeout_at(context.timing.deadline, task).await;
         let validated = validated.map_err(|_| AuthError::Timeout)?;

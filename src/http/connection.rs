@@ -43,6 +43,7 @@ impl Connection {
     #[must_use]
     pub fn new(all: &Arc<ConnectionTracker>, local: Option<SocketAddr>) -> Self {
         all.open.fetch_add(1, Ordering::Relaxed);
+        all.accepted.fetch_add(1, Ordering::Relaxed);
         Self(Rc::new(Inner {
             state: Cell::new(ConnectionState::Accepted(Instant::now())),
             local,
@@ -115,6 +116,7 @@ impl Drop for ResponseGuard {
 #[derive(Debug, Default)]
 pub struct ConnectionTracker {
     open: AtomicUsize,
+    accepted: AtomicU64,
     cut: AtomicU64,
     late: AtomicU64,
     draining: OnceLock<Instant>,
@@ -126,6 +128,12 @@ impl ConnectionTracker {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many were accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// How many were closed because a client sent or took too little in its time.

@@ -12,6 +12,7 @@ use super::{error_log, limits};
 use crate::config;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{ApiLabels, ApiRequestMetrics, RequestMetrics};
+use actix_web::body::MessageBody;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -160,8 +161,8 @@ pub async fn serve(state: Data<AppState>, request: HttpRequest, payload: Payload
     let observer = RequestObserver::begin(&state, &request, &ids);
     let response = state.dispatch(&request, payload, &ids, &observer).await;
     error_log::log(&ids, &response);
-    observer.responded(response.status());
     let mut response = response.into_http();
+    observer.responded(response.status(), response.body().size());
     if connection.is_some_and(|connection| connection.all().draining().is_some()) {
         response
             .head_mut()

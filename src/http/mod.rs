@@ -17,6 +17,7 @@
 pub mod api;
 pub mod auth;
 pub mod body;
+mod client_address;
 pub mod concurrency_limit;
 pub mod connection;
 pub mod context;

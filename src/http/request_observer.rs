@@ -1,12 +1,15 @@
 //! Metrics and access log of one request.
 
+use super::client_address::ClientAddress;
 use super::dispatch::AppState;
 use super::request_ids::RequestIds;
 use crate::keystone::Token;
 use crate::telemetry::access_log::AccessLogEntry;
 use crate::telemetry::metrics::{CacheOutcome, MethodLabel, RequestSample, StatusLabel};
+use crate::telemetry::trace_context::TraceContext;
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
+use actix_web::body::BodySize;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, USER_AGENT};
 use std::cell::{Cell, OnceCell};
@@ -25,7 +28,7 @@ pub struct RequestObserver<'r> {
     api: Cell<usize>,
     route: Cell<usize>,
     version: Cell<(usize, Option<(u64, u64)>)>,
-    status: Cell<Option<StatusCode>>,
+    response: Cell<Option<(StatusCode, u64)>>,
     cache: Cell<Option<CacheOutcome>>,
     token: OnceCell<Arc<Token>>,
     upstream_time: OnceCell<UpstreamTime>,
@@ -47,7 +50,7 @@ impl<'r> RequestObserver<'r> {
             api: Cell::new(usize::MAX),
             route: Cell::new(0),
             version: Cell::new((0, None)),
-            status: Cell::new(None),
+            response: Cell::new(None),
             cache: Cell::new(None),
             token: OnceCell::new(),
             upstream_time: OnceCell::new(),
@@ -90,15 +93,23 @@ impl<'r> RequestObserver<'r> {
         self.upstream_time.get_or_init(UpstreamTime::default)
     }
 
-    pub(super) fn responded(&self, status: StatusCode) {
-        self.status.set(Some(status));
+    /// Notes the response: its status and the length of its body, as far as that is known.
+    pub(super) fn responded(&self, status: StatusCode, body: BodySize) {
+        let bytes = match body {
+            BodySize::Sized(bytes) => bytes,
+            BodySize::None | BodySize::Stream => 0,
+        };
+        self.response.set(Some((status, bytes)));
     }
 }
 
 impl Drop for RequestObserver<'_> {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let status = self.status.get().map(|status| status.as_u16());
+        let (status, response_bytes) = match self.response.get() {
+            Some((status, bytes)) => (Some(status.as_u16()), bytes),
+            None => (None, 0),
+        };
         let (version, microversion) = self.version.get();
         let method = self.request.method().as_str();
         let route = self.route.get();
@@ -109,6 +120,7 @@ impl Drop for RequestObserver<'_> {
             status: StatusLabel::of(status),
             version,
             cache: self.cache.get(),
+            response_bytes,
             duration,
         });
         let Some(log) = &self.state.access_log else {
@@ -117,18 +129,26 @@ impl Drop for RequestObserver<'_> {
         let token = self.token.get();
         let agent = self.request.headers().get(USER_AGENT);
         let labels = metrics.labels();
+        let address = self
+            .request
+            .peer_addr()
+            .map(|peer| ClientAddress::of(peer, self.request.headers(), &self.state.server));
         log.write(&AccessLogEntry {
             request_id: self.ids.local(),
-            global_id: self.ids.global(),
-            client: self.request.peer_addr(),
-            project: token.and_then(|token| token.project_id()),
-            user: token.map(|token| token.user_id()),
+            global_request_id: self.ids.global(),
+            trace_id: self.ids.trace().map(TraceContext::trace_id),
+            client: address.map(|address| address.client),
+            client_port: address.and_then(|address| address.port),
+            proxy: address.and_then(|address| address.proxy),
+            project_id: token.and_then(|token| token.project_id()),
+            user_id: token.map(|token| token.user_id()),
             method,
             api: labels.api,
             route: labels.routes.get(route).copied().unwrap_or_default(),
             path: self.request.uri().path(),
             status,
-            version: microversion,
+            response_bytes,
+            microversion,
             cache: self.cache.get(),
             upstream: self
                 .upstream_time

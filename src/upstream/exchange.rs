@@ -1,6 +1,7 @@
 //! One request, one bounded answer.
 
 use super::instrumented_client::{InstrumentedClient, outcome};
+use crate::telemetry::trace_context;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use std::error::Error;
@@ -95,13 +96,19 @@ fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
 /// Sends `request` and collects the answer within `limits`.
 pub async fn exchange(
     client: &InstrumentedClient,
-    request: reqwest::Request,
+    mut request: reqwest::Request,
     limits: ExchangeLimits,
 ) -> Result<Response, TransportError> {
     // `timeout_at` would send a request first and look at the clock then.
     if limits.deadline <= Instant::now() {
         return Err(TransportError::Timeout);
     }
+    let headers = request.headers_mut();
+    trace_context::for_each_header(|name, value| {
+        if let Ok(value) = http::HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    });
     let call = client.metrics().begin(request.url());
     let answer = timeout_at(limits.deadline, collect(client, request, limits.max_body))
         .await

@@ -39,6 +39,8 @@ mod liar;
 #[cfg(test)]
 mod lies;
 #[cfg(test)]
+mod metric_names;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 #[path = "../../fuzz/properties/mod.rs"]

@@ -20,6 +20,7 @@ use crate::http::context::{RequestContext, with_deadline};
 use crate::http::response::Response;
 use crate::http::{HttpError, body, forwarded, limits};
 use crate::telemetry::metrics::CacheOutcome;
+use crate::telemetry::trace_context;
 use crate::upstream::runtime::TaskAborted;
 use futures_util::FutureExt as _;
 use std::sync::Arc;
@@ -150,6 +151,7 @@ impl NovaApi {
     ) -> Result<(HandlerResponse, CacheOutcome), ApiError> {
         let service = Arc::clone(&self.service);
         let task = async move { service.answer(input).await };
+        let task = trace_context::scope(context.ids.trace().cloned(), task);
         let task = task.instrument(context.ids.span()).boxed();
         let Some(cache_query) = cache_query else {
             let answer = self.spawner.run(task).await;

@@ -5,7 +5,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -45,7 +45,7 @@ impl Default for CacheMetrics {
             misses: of(CacheOutcome::Miss),
             coalesced: of(CacheOutcome::Coalesced),
             stale: of(CacheOutcome::Stale),
-            bypassed: of(CacheOutcome::Bypass),
+            bypassed: Counter::default(),
             invalidated_lookups: Counter::default(),
             evictions: Counter::default(),
             bytes: Gauge::default(),
@@ -70,28 +70,34 @@ impl CacheMetrics {
 
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
-            "cache_lookups",
-            "Requests by how the answer cache took part",
+            "response_cache_lookups",
+            "Lookups in the response cache",
             self.lookups.clone(),
         );
         registry.register(
-            "cache_invalidated_lookups",
-            "Entries found in the answer cache that a write had made old",
+            "response_cache_bypassed",
+            "Reads that the response cache had no part in",
+            self.bypassed.clone(),
+        );
+        registry.register(
+            "response_cache_invalidated_lookups",
+            "Lookups that found a response older than a write",
             self.invalidated_lookups.clone(),
         );
         registry.register(
-            "cache_evictions",
-            "Entries that left the answer cache to make room",
+            "response_cache_evictions",
+            "Responses evicted to make room",
             self.evictions.clone(),
         );
-        registry.register(
-            "cache_bytes",
-            "What the answer cache holds, in bytes",
+        registry.register_with_unit(
+            "response_cache_size",
+            "Memory of the cached responses",
+            Unit::Bytes,
             self.bytes.clone(),
         );
         registry.register(
-            "cache_entries",
-            "Answers in the cache",
+            "response_cache_entries",
+            "Cached responses",
             self.entries.clone(),
         );
     }
