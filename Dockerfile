@@ -1,9 +1,6 @@
 # Builds the gateway and puts it alone into a small image.
 FROM rust:1-slim-bookworm AS build
-# aws-lc is C, built with cmake; SQLite is C as well.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends cmake g++ make \
- && rm -rf /var/lib/apt/lists/*
+# The image has the C compiler that aws-lc and SQLite need.
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
@@ -20,6 +17,7 @@ RUN apt-get update \
 COPY --from=build /src/target/release/nova-image-proxy /usr/local/bin/
 USER gateway
 EXPOSE 8774
-# Needs at least NOVA_IMAGE_PROXY__SERVER__LISTEN=0.0.0.0:8774 and a Keystone; see the README.
+# Needs at least NOVA_IMAGE_PROXY__SERVER__LISTEN=0.0.0.0:8774 and NOVA_IMAGE_PROXY__KEYSTONE__AUTH_URL, or a
+# mounted settings file that NOVA_IMAGE_PROXY_CONFIG names; see docs/operations.md.
 ENTRYPOINT ["nova-image-proxy"]
 CMD ["serve"]

@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint soak fuzz mutants reference stack stack-down bench
+.PHONY: run run-release test lint notices soak fuzz mutants reference stack stack-down bench
 
 STACK := python3 tests/openstack/stack.py
 # Real services for `make test`, apart from those that `make stack` leaves running.
@@ -10,13 +10,24 @@ TEST_STACK := $(CURDIR)/.cache/openstack/test
 # cargo-nextest where it is installed; the openstack tests take turns in either.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo 'cargo nextest run' || echo 'cargo test --tests')
 
-run: ## start the gateway; settings as in config/gateway.toml or NOVA_IMAGE_PROXY__… variables
-	cargo run --release
+run: ## start the gateway, built in a short time; settings by NOVA_IMAGE_PROXY__… variables
+	cargo run --locked --profile quick
 
-lint: ## formatting and every clippy lint
-	cargo fmt --check
+run-release: ## the same, built as for a cloud, which takes some minutes
+	cargo run --locked --release
+
+lint: ## formatting, every clippy lint, and the dependencies' licences, sources and bans
+	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --workspace --all-targets --no-default-features -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  cargo deny --offline check bans licenses sources; \
+	else \
+	  echo 'cargo-deny is not installed, dependencies are not checked: cargo install --locked cargo-deny' >&2; \
+	fi
+
+notices: ## the licences of all that is in the binary, for packages: target/THIRD-PARTY.txt
+	python3 tools/third_party.py > target/THIRD-PARTY.txt
 
 test: lint ## everything, against real Keystone, Glance and Nova (installed on first use, a minute)
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
@@ -30,15 +41,15 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## the tests that count, at their full numbers: chaos, stale reads, the wall, restarts, crowds; hours
+soak: ## the tests that count, at their full numbers: chaos, stale reads, the wall, restarts, slow clients; hours
 	CHAOS_SECONDS=600 cargo test --test api chaos:: -- --nocapture --test-threads=1
 	STALE_READS=1000000 cargo test --release --test api stale:: -- --nocapture
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
-	WALL_REQUESTS=100000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
-	cargo test --features openstack-tests --test openstack wall:: -- --nocapture --test-threads=1; \
-	RESTART_REQUESTS=200000 CROWD=5000 \
-	cargo test --test api -- restart:: crowd:: --nocapture --test-threads=1
+	WALL_REQUESTS=100000 SILENT_CLOSE_WRITES=1000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
+	cargo test --features openstack-tests --test openstack -- wall:: closes_each_connection --nocapture --test-threads=1; \
+	RESTART_REQUESTS=200000 SLOW_CLIENTS=5000 \
+	cargo test --test api -- restart:: slow_clients:: --nocapture --test-threads=1
 
 FUZZ_RUNS ?= 10000000
 fuzz: ## made-up input for every pure part, minutes each (nightly Rust, cargo install --locked cargo-fuzz)

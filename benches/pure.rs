@@ -3,12 +3,12 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nova_image_proxy::apis::nova::links::{self, LinkBase};
 use nova_image_proxy::apis::nova::list_query;
-use nova_image_proxy::apis::nova::metadata_update::{self, MetadataUpdate};
 use nova_image_proxy::apis::nova::microversion::{self, Microversion};
 use nova_image_proxy::apis::nova::routes::{self, Api};
 use nova_image_proxy::apis::nova::view::{self, Detail, ListView};
 use nova_image_proxy::config;
 use nova_image_proxy::glance::{Image, ImagePage, patch};
+use nova_image_proxy::images::{MetadataUpdate, properties};
 use nova_image_proxy::keystone::DigestKey;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -95,11 +95,13 @@ fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("list of 1,000 images in full");
     group.throughput(Throughput::Bytes(many.len() as u64));
     group.bench_function("parse", |bench| {
-        bench.iter(|| ImagePage::parse(black_box(many.as_bytes())).map(|page| page.images.len()));
+        bench.iter(|| {
+            ImagePage::parse(black_box(many.as_bytes()), 1000).map(|page| page.images.len())
+        });
     });
     group.bench_function("parse and render", |bench| {
         bench.iter(|| {
-            ImagePage::parse(black_box(many.as_bytes())).map(|page| {
+            ImagePage::parse(black_box(many.as_bytes()), 1000).map(|page| {
                 let mut view = ListView::new(Detail::Full, links.clone());
                 view.push(&page);
                 view.finish(&BTreeMap::new(), None, IMAGES as u64)
@@ -112,7 +114,7 @@ fn answers(criterion: &mut Criterion) {
 fn writes(criterion: &mut Criterion) {
     let one = image(1);
     #[expect(clippy::expect_used, reason = "the text above is an image")]
-    let before = metadata_update::properties(&Image::parse(one.as_bytes()).expect("an image"));
+    let before = properties(&Image::parse(one.as_bytes()).expect("an image"));
     let wanted = MetadataUpdate::Merge(vec![("build".to_owned(), Some("2".to_owned()))]);
     criterion.bench_function("patch: one property changed", |bench| {
         bench.iter(|| {

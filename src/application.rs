@@ -1,27 +1,25 @@
 //! The only place where the parts are wired together.
 
 use crate::admin::{Admin, Readiness, Target};
-use crate::apis::nova::write_locks::WriteLocks;
-use crate::apis::nova::{ImageService, NovaApi};
-use crate::cache::ResponseCache;
+use crate::apis::nova::{NovaApi, NovaService};
+use crate::cache::coherence::SingleProcess;
+use crate::cache::{ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
-use crate::http::connection::ConnectionTracker;
+use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
+use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
-use crate::upstream::{
-    self, ClientSettings, OutlierDetection, UpstreamCounters, UpstreamPolicy, UpstreamSnapshot,
-    client,
-};
+use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use thiserror::Error;
@@ -121,11 +119,12 @@ impl Application {
         }
         let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, settings, log);
-        let nova = nova_api(settings, mode, counted, spawner, endpoints, &metrics);
-        show_calls(&mut metrics, nova.service.glance.counters());
+        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        let cache = Arc::clone(nova.service.images.cache());
+        metrics.register(|registry| cache.metrics().register(registry));
+        metrics.on_scrape(move || cache.update_gauges());
         show_limits(&mut metrics, settings);
-        let answers = Arc::clone(&nova.service.answers);
-        metrics.on_scrape(move || answers.update_gauges());
         let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
         let front = AppState::new(
             settings.server.clone(),
@@ -135,10 +134,10 @@ impl Application {
         .with_api(nova);
         show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
-        show_connections(&mut metrics, server.connections());
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
+        show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let start = |address| Admin::start(address, metrics, ready);
         let admin = settings.admin.listen.map(start).transpose()?;
@@ -257,10 +256,10 @@ fn mode(
 
 fn rules(glance: &config::Glance) -> UpstreamPolicy {
     UpstreamPolicy {
-        ejection: OutlierDetection {
-            after: glance.eject_after,
-            first: glance.eject_for,
-            longest: glance.eject_at_most,
+        outlier_detection: OutlierDetection {
+            consecutive_failures: glance.eject_after,
+            base_ejection_time: glance.eject_for,
+            max_ejection_time: glance.eject_at_most,
         },
         retries: glance.retries,
         max_in_flight: glance.max_in_flight,
@@ -310,18 +309,6 @@ fn show_requests(metrics: &mut Metrics, limit: &Arc<ConcurrencyLimit>) {
     metrics.register_callback("http_requests_in_flight", help, in_flight);
 }
 
-/// Adds the connections of clients.
-fn show_connections(metrics: &mut Metrics, connections: &Arc<ConnectionTracker>) {
-    let (tracker, help) = (Arc::clone(connections), "Open connections of clients");
-    metrics.register_callback("connections_open", help, move || {
-        MetricValue::gauge(tracker.open())
-    });
-    let (tracker, help) = (Arc::clone(connections), "Accepted connections of clients");
-    metrics.register_callback("connections_accepted", help, move || {
-        MetricValue::Count(tracker.accepted())
-    });
-}
-
 /// Adds the limits beside the gauges that they bound.
 fn show_limits(metrics: &mut Metrics, settings: &Settings) {
     let (server, glance) = (&settings.server, &settings.glance);
@@ -330,11 +317,6 @@ fn show_limits(metrics: &mut Metrics, settings: &Settings) {
             "http_requests_in_flight_limit",
             "Most requests answered at a time (server.max_in_flight)",
             server.max_in_flight as u64,
-        ),
-        (
-            "connections_limit",
-            "Most open connections of clients (server.max_connections)",
-            server.max_connections as u64,
         ),
         (
             "glance_requests_in_flight_limit",
@@ -349,70 +331,37 @@ fn show_limits(metrics: &mut Metrics, settings: &Settings) {
     ] {
         metrics.register_limit(name, help, limit);
     }
-    if settings.cache.enabled {
-        let help = "Most memory for cached responses (cache.max_bytes)";
-        metrics.register_limit(
-            "response_cache_capacity_bytes",
-            help,
-            settings.cache.max_bytes,
-        );
-    }
 }
 
-/// Adds what happens on the way to Glance.
-fn show_calls(metrics: &mut Metrics, counters: &Arc<UpstreamCounters>) {
-    type Read = fn(UpstreamSnapshot) -> MetricValue;
-    let numbers: [(&'static str, &'static str, Read); 9] = [
+/// Adds the clients' connections.
+fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
+    type Read = fn(&ConnectionTracker) -> MetricValue;
+    let numbers: [(&'static str, &'static str, Read); 4] = [
+        ("connections_open", "Connections of clients", |now| {
+            MetricValue::gauge(now.open())
+        }),
         (
-            "glance_requests",
-            "Requests to Glance, each once however often it was sent",
-            |now| MetricValue::Count(now.calls),
+            "connections_accepted",
+            "Connections of clients so far",
+            |now| MetricValue::Count(now.accepted()),
         ),
         (
-            "glance_requests_rejected",
-            "Requests to Glance not sent because the queue was full",
-            |now| MetricValue::Count(now.queue_full),
+            "connections_timed_out",
+            "Connections closed because the client sent or took too little in its time",
+            |now| MetricValue::Count(now.timed_out()),
         ),
         (
-            "glance_retries",
-            "Requests to Glance that were sent again",
-            |now| MetricValue::Count(now.retries),
-        ),
-        (
-            "glance_failovers",
-            "Retries that went to another endpoint",
-            |now| MetricValue::Count(now.failovers),
-        ),
-        (
-            "glance_retry_budget_exhausted",
-            "Retries that the retry budget forbade",
-            |now| MetricValue::Count(now.budget_exhausted),
-        ),
-        (
-            "glance_ejections",
-            "Ejections of an endpoint after failures in a row",
-            |now| MetricValue::Count(now.ejections),
-        ),
-        (
-            "glance_readmissions",
-            "Readmissions of an ejected endpoint",
-            |now| MetricValue::Count(now.readmissions),
-        ),
-        (
-            "glance_requests_in_flight",
-            "Requests to Glance being answered now",
-            |now| MetricValue::gauge(now.in_flight),
-        ),
-        (
-            "glance_requests_queued",
-            "Requests to Glance waiting for a permit now",
-            |now| MetricValue::gauge(now.waiting),
+            "late_requests",
+            "Requests lost because their idle connection was being closed",
+            |now| MetricValue::Count(now.late_requests()),
         ),
     ];
     for (name, help, read) in numbers {
-        let counters = Arc::clone(counters);
-        metrics.register_callback(name, help, move || read(counters.snapshot()));
+        let tracker = Arc::clone(server.connections());
+        metrics.register_callback(name, help, move || read(&tracker));
     }
+    let help = "Most connections of clients at a time (server.max_connections)";
+    metrics.register_limit("connections_limit", help, limit as u64);
 }
 
 fn nova_api(
@@ -421,7 +370,6 @@ fn nova_api(
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
-    metrics: &Metrics,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -429,6 +377,7 @@ fn nova_api(
         page_size: settings.glance.page_size,
         max_images: settings.glance.max_images,
     };
+    let cache = Arc::new(ResponseCache::new(&settings.cache));
     NovaApi {
         auth: Authenticator::new(
             mode,
@@ -437,12 +386,15 @@ fn nova_api(
             settings.keystone.authenticate_uri(),
             spawner.clone(),
         ),
-        service: Arc::new(ImageService {
-            locks: WriteLocks::default(),
-            glance: GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+        service: Arc::new(NovaService {
+            reads: ReadThrough::new(Arc::clone(&cache)),
+            images: ImageService::new(
+                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                cache,
+                Arc::new(SingleProcess),
+                settings.cache.transitional_window,
+            ),
             settings: settings.nova.clone(),
-            answers: Arc::new(ResponseCache::new(&settings.cache, metrics.cache.clone())),
-            transitional_window: settings.cache.transitional_window,
         }),
         cached: settings.cache.enabled,
         server: settings.server.clone(),

@@ -8,7 +8,7 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! application, cli ▸ admin, quickstart, embedded ▸ server, apis ▸ http ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! application, cli ▸ admin, quickstart, embedded ▸ server, apis ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -20,6 +20,7 @@ pub mod config;
 pub mod embedded;
 pub mod glance;
 pub mod http;
+pub mod images;
 pub mod keystone;
 pub mod quickstart;
 pub mod server;
@@ -39,8 +40,8 @@ mod direction {
         &["main"],
         &["application", "cli"],
         &["admin", "quickstart", "embedded"],
-        &["server"],
-        &["http"],
+        &["server", "apis"],
+        &["http", "images"],
         &["cache"],
         &["glance", "keystone"],
         &["upstream"],

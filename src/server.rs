@@ -1,15 +1,21 @@
-//! The listener: workers, limits of a connection, and a stop that answers what has begun.
+//! The listener: its workers, the deadlines of its connections, and a graceful shutdown.
 
+pub mod connection;
+pub mod request_framing;
+mod request_gate;
+mod response_tracking;
 pub mod socket;
 mod stream;
 
-use crate::http::connection::{Connection, ConnectionTracker};
+use crate::http::forwarded::LocalAddress;
 use crate::http::{AppState, serve};
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::{AppConfig, Server as Actix};
 use actix_web::web::{Data, to};
+use connection::{Connection, ConnectionTracker};
+use response_tracking::track;
 use socket::ListenerSource;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,14 +26,14 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// Enough for every connection that was accepted before the listener was paused to be taken by its
-/// worker, also on a busy machine; a worker that is told to stop drops those it has not taken.
+/// In this time workers take all connections that were accepted before the listener was paused, also on a busy
+/// machine; a worker that stops drops those it has not taken.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// How often it is looked whether all connections are gone.
+/// How often the open connections are counted while draining.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The listener cannot be had.
+/// The listener cannot be set up.
 #[derive(Debug, Error)]
 #[error("{key}: cannot listen on {address}: {source}")]
 pub struct BindError {
@@ -48,27 +54,27 @@ impl BindError {
     }
 }
 
-/// A bound listener with everything to answer requests.
+/// A bound listener and the state that answers its requests.
 pub struct Server {
-    front: Data<AppState>,
+    state: Data<AppState>,
     listener: TcpListener,
     address: SocketAddr,
     connections: Arc<ConnectionTracker>,
 }
 
 impl Server {
-    /// Takes the socket that was handed over, or binds `server.listen`.
-    pub fn bind(front: AppState) -> Result<Self, BindError> {
-        let wanted = front.server().listen;
-        let (listener, origin) = socket::clients(front.server())?;
+    /// Takes the inherited socket, or binds `server.listen`.
+    pub fn bind(state: AppState) -> Result<Self, BindError> {
+        let wanted = state.server().listen;
+        let (listener, origin) = socket::clients(state.server())?;
         let address = listener
             .local_addr()
             .map_err(|source| BindError::new("server.listen", wanted, source))?;
         if origin == ListenerSource::Inherited {
-            tracing::info!(%address, "listening on a socket that was handed over");
+            tracing::info!(%address, "listening on an inherited socket");
         }
         Ok(Self {
-            front: Data::new(front),
+            state: Data::new(state),
             listener,
             address,
             connections: Arc::default(),
@@ -87,14 +93,14 @@ impl Server {
         &self.connections
     }
 
-    /// Serves until `stop` is ready, then finishes what has begun.
+    /// Serves until `stop` is ready, then finishes the requests in flight.
     pub async fn run(
         self,
         stop: impl Future<Output = ()>,
         ready: impl FnOnce(SocketAddr),
     ) -> io::Result<()> {
         let (address, connections) = (self.address, Arc::clone(&self.connections));
-        let settings = self.front.server().clone();
+        let settings = self.state.server().clone();
         let server = self.start()?;
         let handle = server.handle();
         let ended = actix_web::rt::spawn(server);
@@ -106,8 +112,8 @@ impl Server {
         }
         let limit = Instant::now() + settings.shutdown_timeout;
         connections.start_draining();
-        // Until the idle ones are gone others are still welcome: those who find the door closed
-        // between connecting and being let in would lose what they have sent.
+        // New connections are taken until the idle ones are gone: the kernel resets those that wait in the backlog of
+        // a closed listener, with the requests they have sent.
         let idle_gone = async {
             while connections.open() > 0 {
                 sleep(DRAIN_POLL_INTERVAL).await;
@@ -119,47 +125,52 @@ impl Server {
         let in_time = timeout_at(limit, handle.stop(true)).await.is_ok();
         tracing::info!(
             unfinished = connections.open(),
-            late_requests = connections.late(),
+            late_requests = connections.late_requests(),
             "stopped"
         );
         if in_time {
             return ended.await.map_err(io::Error::other)?;
         }
-        // Dropping the server ends its workers, whatever they do.
+        // Dropping the server ends its workers at once.
         ended.abort();
         Ok(())
     }
 
     fn start(self) -> io::Result<Actix> {
         let Self {
-            front,
+            state,
             listener,
             connections,
             ..
         } = self;
-        let settings = front.server().clone();
+        let settings = state.server().clone();
         let workers = match settings.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let (times, head_timeout) = (StreamTimeouts::from(&settings), settings.head_timeout);
+        let (timeouts, head_timeout) = (StreamTimeouts::from(&settings), settings.head_timeout);
         let factory = move || {
             let app = App::new()
-                .app_data(front.clone())
+                .app_data(state.clone())
+                .wrap_fn(track)
                 .default_service(to(serve));
             let connections = Arc::clone(&connections);
             let accept = fn_service(move |io: TcpStream| {
                 let (peer, local) = (io.peer_addr().ok(), io.local_addr().ok());
                 let connection = Connection::new(&connections, local);
-                let stream = TimedStream::new(io, connection, times);
+                let stream = TimedStream::new(io, connection, timeouts);
                 async move { Ok((stream, peer)) }
             });
             let http = HttpService::build()
-                // The stream knows better when a connection is idle.
+                // The stream closes idle connections.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(head_timeout)
-                .on_connect_ext(|stream: &TimedStream, data| {
-                    data.insert(stream.connection().clone());
+                .on_connect_ext(|stream: &TimedStream<TcpStream>, data| {
+                    let connection = stream.connection().clone();
+                    if let Some(address) = connection.local() {
+                        data.insert(LocalAddress(address));
+                    }
+                    data.insert(connection);
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
             accept.and_then(http)
@@ -167,7 +178,7 @@ impl Server {
         let server = Actix::build()
             .workers(workers)
             .max_concurrent_connections(settings.max_connections.div_ceil(workers))
-            // Longer than we wait.
+            // Longer than `run` waits.
             .shutdown_timeout(settings.shutdown_timeout.as_secs() + 2)
             .disable_signals()
             .listen("clients", listener, factory)?

@@ -2,10 +2,10 @@
 //! Glance has it, the rest the client's body.
 
 use nova_image_proxy::apis::nova::json::Json;
-use nova_image_proxy::apis::nova::metadata_update::{self, MetadataUpdate};
 use nova_image_proxy::apis::nova::routes::Api;
 use nova_image_proxy::apis::nova::{ApiError, metadata_body};
 use nova_image_proxy::glance::{BASE_PROPERTIES, Image, Properties, patch};
+use nova_image_proxy::images::{MetadataUpdate, properties};
 use serde::Deserialize;
 
 /// # Panics
@@ -25,7 +25,7 @@ pub fn holds(data: &[u8]) {
     let Ok(image) = Image::parse(image) else {
         return;
     };
-    let before = metadata_update::properties(&image);
+    let before = properties(&image);
     let sent = metadata_body::parse(body);
     if let Ok(json) = &sent {
         reads_back(json);

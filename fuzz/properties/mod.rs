@@ -8,6 +8,8 @@
 pub mod metadata;
 pub mod microversion;
 pub mod query;
+pub mod raw_requests;
+pub mod request_framing;
 pub mod routes;
 pub mod view;
 

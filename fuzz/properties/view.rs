@@ -19,7 +19,7 @@ pub fn holds(data: &[u8]) {
     if let Ok(image) = Image::parse(one) {
         shown(&image);
     }
-    if let Ok(page) = ImagePage::parse(rest) {
+    if let Ok(page) = ImagePage::parse(rest, usize::MAX) {
         for detail in [Detail::Basic, Detail::Full] {
             listed(&page, detail);
         }

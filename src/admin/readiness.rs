@@ -1,7 +1,7 @@
 //! Whether requests could be answered now: whether Keystone and Glance are there.
 
 use crate::upstream::runtime::Spawner;
-use crate::upstream::{self, ExchangeLimits, exchange};
+use crate::upstream::{self, ExchangeLimits};
 use futures_util::future::join_all;
 use http::Method;
 use serde::Serialize;
@@ -138,7 +138,7 @@ impl Readiness {
             deadline: Instant::now() + PROBE,
             max_body: MAX_BODY,
         };
-        let reason = match exchange(&self.client, request, limits).await {
+        let reason = match self.client.send(request, limits).await {
             Ok(answer) if answer.status.is_server_error() => {
                 Some(format!("it answered {}", answer.status.as_u16()))
             }

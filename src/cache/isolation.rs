@@ -1,21 +1,22 @@
-//! The wall: whose answers may be shown to whom.
+//! Isolation: which callers share cached responses.
 //!
-//! Cached answers are found by their scope first. Two requests share answers only if their scopes
-//! are equal, so equality and hash here are what keeps one project's images from another.
+//! A scope is the first part of every cache key. Two requests share responses only if their scopes
+//! are equal, so equality and hash here keep one project's images from another project.
 //!
-//! A scope is compared by its very parts and not by a digest of them: equality is exact without an
+//! Scopes are compared by their parts and not by a digest of them: equality is exact without an
 //! argument about hashes, there is no encoding to get wrong, and it costs a few short comparisons.
-//! There is no way to build one but from a validated token, from the keyed digest of a token that
-//! Glance judges itself, or for a gateway without authentication; the three are never equal.
+//! A scope is made from a validated token, from the keyed digest of a token that only Glance judges,
+//! or for a gateway without authentication; scopes of the three kinds are never equal.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::outcome::NoCacheReason;
 use crate::config::CacheIsolation;
 use crate::keystone::{DigestKey, Identity, Token, TokenDigest};
 
-/// Whose answers an entry of the cache holds.
+/// The callers that share a cached response.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct IsolationScope(Kind);
 
@@ -28,44 +29,43 @@ enum Kind {
 }
 
 impl IsolationScope {
-    /// The scope of a validated token. `None`, so that its responses are never cached, for a token
-    /// without a project, and for one that access rules limit: Glance decides on those by more than
-    /// the project and its roles.
-    #[must_use]
-    pub fn of(token: &Token, isolation: CacheIsolation) -> Option<Self> {
+    /// The scope of a validated token, or why responses to it are never cached.
+    pub fn of(token: &Token, isolation: CacheIsolation) -> Result<Self, NoCacheReason> {
+        // Glance decides on such a token by more than its project and roles, so the response must not
+        // depend on what the cache holds.
         if token.has_access_rules() {
-            return None;
+            return Err(NoCacheReason::AccessRules);
         }
-        let identity = Arc::clone(token.identity()?);
-        Some(Self(match isolation {
+        let identity = token.identity().ok_or(NoCacheReason::TokenWithoutProject)?;
+        let identity = Arc::clone(identity);
+        Ok(Self(match isolation {
             CacheIsolation::Project => Kind::Project(SameProject(identity)),
             CacheIsolation::User => Kind::User(SameUser(identity)),
         }))
     }
 
-    /// The scope of one token that nobody here has validated: equal for the same token only.
+    /// The scope of a token that only Glance judges: equal for the same token alone.
     #[must_use]
     pub fn for_opaque_token(token: &str, key: &DigestKey) -> Self {
         Self(Kind::Token(key.digest(token)))
     }
 
-    /// The one scope there is without authentication.
+    /// The only scope of a gateway without authentication.
     #[must_use]
     pub fn anonymous() -> Self {
         Self(Kind::Anonymous)
     }
 
-    /// A number that differs between the tokens that nobody here has validated, and is zero for
-    /// every other scope.
+    /// The digest of a token that only Glance judges; `None` for every other scope.
     #[must_use]
-    pub fn token_number(&self) -> u64 {
+    pub fn opaque_token(&self) -> Option<TokenDigest> {
         match &self.0 {
-            Kind::Token(digest) => digest.number() | 1,
-            Kind::Project(_) | Kind::User(_) | Kind::Anonymous => 0,
+            Kind::Token(digest) => Some(*digest),
+            Kind::Project(_) | Kind::User(_) | Kind::Anonymous => None,
         }
     }
 
-    /// How much memory the scope keeps alive, in bytes, roughly.
+    /// The memory that the scope keeps alive, roughly, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let behind = match &self.0 {
@@ -261,7 +261,7 @@ mod tests {
         }
 
         #[test]
-        fn unread_tokens_share_with_the_same_token_only(one in "[ab]{1,3}", other in "[ab]{1,3}") {
+        fn opaque_tokens_share_with_the_same_token_only(one in "[ab]{1,3}", other in "[ab]{1,3}") {
             let key = DigestKey::random().unwrap();
             prop_assert_eq!(
                 alike(&IsolationScope::for_opaque_token(&one, &key), &IsolationScope::for_opaque_token(&other, &key)),
@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Equality alone is the wall; but scopes that all hash alike would make every look-up a search.
+    /// Equality alone isolates; but scopes with one hash would make every lookup a search.
     #[test]
     fn scopes_spread_over_the_table() {
         use std::hash::{BuildHasher, RandomState};
@@ -288,19 +288,19 @@ mod tests {
     }
 
     #[test]
-    fn only_unread_tokens_have_a_number_and_each_its_own() {
+    fn only_opaque_tokens_have_a_digest_and_each_its_own() {
         let key = DigestKey::random().unwrap();
-        let number = |token: &str| IsolationScope::for_opaque_token(token, &key).token_number();
-        assert_ne!(number("one"), 0);
-        assert_eq!(number("one"), number("one"));
-        assert_ne!(number("one"), number("other"));
+        let digest = |token: &str| IsolationScope::for_opaque_token(token, &key).opaque_token();
+        assert!(digest("one").is_some());
+        assert_eq!(digest("one"), digest("one"));
+        assert_ne!(digest("one"), digest("other"));
         let token = testing::token(json!({}));
         for scope in [
             IsolationScope::anonymous(),
             IsolationScope::of(&token, CacheIsolation::Project).unwrap(),
             IsolationScope::of(&token, CacheIsolation::User).unwrap(),
         ] {
-            assert_eq!(scope.token_number(), 0);
+            assert_eq!(scope.opaque_token(), None);
         }
     }
 
@@ -344,8 +344,26 @@ mod tests {
             json!({"project": null, "system": {"all": true}}),
         ] {
             let token = testing::token(change);
-            assert!(IsolationScope::of(&token, CacheIsolation::Project).is_none());
-            assert!(IsolationScope::of(&token, CacheIsolation::User).is_none());
+            for isolation in [CacheIsolation::Project, CacheIsolation::User] {
+                assert_eq!(
+                    IsolationScope::of(&token, isolation),
+                    Err(NoCacheReason::TokenWithoutProject)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_that_access_rules_limit_have_no_scope() {
+        let rule =
+            json!({"id": "r", "service": "compute", "method": "GET", "path": "/v2.1/images"});
+        for rules in [json!([rule]), json!([])] {
+            let credential = json!({"id": "c", "restricted": true, "access_rules": rules});
+            let token = testing::token(json!({"application_credential": credential}));
+            assert_eq!(
+                IsolationScope::of(&token, CacheIsolation::Project),
+                Err(NoCacheReason::AccessRules)
+            );
         }
     }
 

@@ -1,13 +1,14 @@
-//! What an answer is found by.
+//! The key of a response.
 
 use super::generation::CacheTag;
 use super::isolation::IsolationScope;
+use super::outcome::NoCacheReason;
 
-/// Ends a part of the request in a key. No UTF-8 text holds this byte, so no two lists of parts
-/// become the same bytes.
+/// Ends each part of the request. No UTF-8 text holds this byte, so different lists of parts are
+/// different bytes.
 const SEPARATOR: u8 = 0xff;
 
-/// Whose answer, and to what. Equality is exact: the parts are compared, not a digest of them.
+/// A scope and a request. Equality is exact: the parts are compared, not a digest of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey {
     // Requests differ more often than scopes, so they are compared first.
@@ -16,8 +17,8 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// The key of the request that `parts` describe: everything its answer depends on besides the
-    /// scope and Glance's state.
+    /// The key of the request that `parts` describe: everything that its response depends on besides
+    /// the scope and Glance's state.
     #[must_use]
     pub fn new<'p, P>(scope: IsolationScope, parts: P) -> Self
     where
@@ -35,26 +36,37 @@ impl CacheKey {
         }
     }
 
-    /// Whose answer this is.
+    /// The callers that share the response.
     #[must_use]
     pub fn scope(&self) -> &IsolationScope {
         &self.scope
     }
 
-    /// How much memory the key takes, in bytes, roughly.
+    /// The memory of the key, roughly, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.request.len() + self.scope.bytes()
     }
 }
 
-/// A read whose answer may be kept.
+/// A read whose response may be cached.
 #[derive(Debug, Clone)]
 pub struct CacheQuery {
-    /// What its answer is found by.
+    /// The key of its response.
     pub key: CacheKey,
-    /// Which writes make its answer old.
+    /// What a write must change to invalidate its response.
     pub tag: CacheTag,
+}
+
+/// How the cache takes part in a request.
+#[derive(Debug, Clone)]
+pub enum Cacheability {
+    /// The response is looked up, and cached when it is fetched.
+    Cacheable(CacheQuery),
+    /// The response to this read is not cached.
+    Uncacheable(NoCacheReason),
+    /// The request is a write, or the cache is off.
+    NotApplicable,
 }
 
 #[cfg(test)]

@@ -1,111 +1,55 @@
-//! How an answer is found, fetched, shared and kept.
+//! The rendered responses of all APIs, and whether each is still valid.
 
-use super::generation::{Generation, GenerationTable, WriteGuard};
+use super::generation::{CacheTag, Generation, GenerationTable};
+use super::invalidation::Invalidation;
 use super::isolation::IsolationScope;
-use super::key::{CacheKey, CacheQuery};
-use super::store::Store;
+use super::key::CacheQuery;
+use super::metrics::CacheMetrics;
+use super::store::{Body, CachedResponse, Store};
 use crate::config;
-use crate::glance::ImageId;
-use crate::telemetry::metrics::{CacheMetrics, CacheOutcome};
-use crate::upstream::runtime::{Spawner, TaskAborted};
-use crate::util::single_flight::{Role, SingleFlight};
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An image that is coming into being is looked at again after this long: clients poll for it.
-const TRANSITIONAL_TTL: Duration = Duration::from_secs(1);
+/// Lifetime of a response with an image in a transitional state: clients poll such images.
+pub(super) const TRANSITIONAL_TTL: Duration = Duration::from_secs(1);
 
-/// Different requests fetched for several readers at one moment; beyond that each fetches alone.
-const MAX_IN_FLIGHT: usize = 4096;
-
-/// What the cache must know of a failed fetch.
-pub trait CacheableError: Clone + Send + Sync + 'static {
-    /// The service behind failed, so that an older answer is better than none.
-    fn is_upstream(&self) -> bool;
-    /// It tells of the asker's own token, and nothing of anybody else's.
-    fn is_caller_specific(&self) -> bool;
-}
-
-/// A body in the pieces it was made in.
-pub type Body = Arc<[Bytes]>;
-
-/// What a fetch brings.
+/// A response as its API rendered it.
 #[derive(Debug, Clone)]
 pub struct Fetched {
-    /// The rendered answer.
+    /// The body.
     pub body: Body,
-    /// An image in it is coming into being.
+    /// Whether an image in it is in a transitional state.
     pub transitional: bool,
 }
 
-/// How an answer is got; boxed, since a request that finds its answer kept has no use for the room.
-pub type Fetch<E> = BoxFuture<'static, Result<Fetched, E>>;
-
-/// An answer that is kept.
+/// The cache of one gateway. Each API reads through it by a [`super::ReadThrough`] of its own.
 #[derive(Debug)]
-pub struct CachedResponse {
-    body: Body,
-    generation: Generation,
-    fresh_until: Instant,
-    stale_until: Instant,
-}
-
-impl CachedResponse {
-    /// How much memory the body takes, in bytes.
-    pub fn bytes(&self) -> usize {
-        let pieces = self.body.len() * size_of::<Bytes>();
-        pieces + self.body.iter().map(Bytes::len).sum::<usize>()
-    }
-}
-
-/// An answer, and where it came from.
-#[derive(Debug, Clone)]
-pub struct CacheResult {
-    /// The rendered answer.
-    pub body: Body,
-    /// Where it came from.
-    pub outcome: CacheOutcome,
-}
-
-#[derive(Debug, Clone)]
-struct FetchOutcome<E> {
-    result: Result<Body, E>,
-    stale: bool,
-}
-
-/// The answers of one gateway.
-#[derive(Debug)]
-pub struct ResponseCache<E> {
+pub struct ResponseCache {
     store: Store,
     generations: GenerationTable,
-    single_flight: SingleFlight<CacheKey, Generation, FetchOutcome<E>>,
     ttl: Duration,
     stale_if_error: Duration,
     metrics: CacheMetrics,
 }
 
-impl<E: CacheableError> ResponseCache<E> {
+impl ResponseCache {
     /// An empty cache.
     #[must_use]
-    pub fn new(settings: &config::Cache, metrics: CacheMetrics) -> Self {
+    pub fn new(settings: &config::Cache) -> Self {
+        let metrics = CacheMetrics::default();
+        metrics.capacity.set(gauge(settings.max_bytes));
+        let max_age = settings.ttl + settings.stale_if_error;
         Self {
-            store: Store::new(
-                settings.max_bytes,
-                settings.ttl + settings.stale_if_error,
-                metrics.evictions.clone(),
-            ),
-            generations: GenerationTable::default(),
-            single_flight: SingleFlight::new(MAX_IN_FLIGHT),
+            store: Store::new(settings.max_bytes, max_age, metrics.evictions.clone()),
+            generations: GenerationTable::new(max_age),
             ttl: settings.ttl,
             stale_if_error: settings.stale_if_error,
             metrics,
         }
     }
 
-    /// The answer, when it is kept, fresh, and no write has made it old.
+    /// The response, when it is cached, fresh, and older than no write.
     #[must_use]
     pub fn get(&self, query: &CacheQuery, now: Instant) -> Option<Body> {
         let body = self.get_fresh(query, now);
@@ -115,7 +59,7 @@ impl<E: CacheableError> ResponseCache<E> {
         body
     }
 
-    fn get_fresh(&self, query: &CacheQuery, now: Instant) -> Option<Body> {
+    pub(super) fn get_fresh(&self, query: &CacheQuery, now: Instant) -> Option<Body> {
         let cached = self.store.get(&query.key)?;
         if now >= cached.fresh_until {
             return None;
@@ -127,122 +71,29 @@ impl<E: CacheableError> ResponseCache<E> {
         Some(Arc::clone(&cached.body))
     }
 
-    /// Fetches the answer, or waits for a fetch of the same that has begun under the same stamp.
-    ///
-    /// The fetch runs in a task of its own: when the one who began it leaves, the others still get
-    /// their answer.
-    pub async fn fetch(
-        self: &Arc<Self>,
-        query: CacheQuery,
-        spawner: &Spawner,
-        fetch: Fetch<E>,
-    ) -> Result<Result<CacheResult, E>, TaskAborted> {
-        let given = self.join_or_fetch(query, spawner, fetch).await;
-        match &given {
-            Ok(Ok(given)) => self.metrics.count(given.outcome),
-            // It was looked for and not found, whatever became of the fetch.
-            Ok(Err(_)) | Err(TaskAborted) => self.metrics.count(CacheOutcome::Miss),
-        }
-        given
+    /// The response past its time, when `cache.stale_if_error` allows it and no write is newer.
+    pub(super) fn get_stale(&self, query: &CacheQuery) -> Option<Body> {
+        let cached = self.store.get(&query.key)?;
+        let usable =
+            Instant::now() < cached.stale_until && cached.generation == self.generation(query);
+        usable.then(|| Arc::clone(&cached.body))
     }
 
-    async fn join_or_fetch(
-        self: &Arc<Self>,
-        query: CacheQuery,
-        spawner: &Spawner,
-        fetch: Fetch<E>,
-    ) -> Result<Result<CacheResult, E>, TaskAborted> {
-        let began = Instant::now();
-        let generation = self.generation(&query);
-        if self.generations.is_uncacheable(query.tag, began) {
-            return fetch_uncached(spawner, fetch, CacheOutcome::Bypass).await;
-        }
-        let joinable_until = began + self.ttl.min(TRANSITIONAL_TTL);
-        match self
-            .single_flight
-            .join_or_lead(&query.key, generation, began, Some(joinable_until))
-        {
-            Role::Follower(follower) => match follower.outcome().await.ok_or(TaskAborted)? {
-                FetchOutcome {
-                    result: Err(error), ..
-                } if error.is_caller_specific() && query.key.scope().token_number() == 0 => {
-                    fetch_uncached(spawner, fetch, CacheOutcome::Miss).await
-                }
-                landed => Ok(landed.given(CacheOutcome::Coalesced)),
-            },
-            Role::Leader(leader) => {
-                let cache = Arc::clone(self);
-                let work = async move {
-                    // One that has just landed is kept by now.
-                    if let Some(body) = cache.get_fresh(&query, began) {
-                        let landed = FetchOutcome::fresh(body);
-                        leader.complete(landed.clone());
-                        return landed.given(CacheOutcome::Coalesced);
-                    }
-                    let outcome = fetch.await;
-                    let landed = cache.landed(query, generation, began, outcome);
-                    leader.complete(landed.clone());
-                    landed.given(CacheOutcome::Miss)
-                };
-                spawner.run(work).await
-            }
-        }
-    }
-
-    /// Brings the gauges of what is kept up to date.
-    pub fn update_gauges(&self) {
-        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (bytes, entries) = self.store.size();
-        self.metrics.bytes.set(gauge(bytes));
-        self.metrics.entries.set(gauge(entries));
-    }
-
-    /// Begins a write to the image with this id.
-    #[must_use]
-    pub fn write(&self, id: &ImageId) -> WriteGuard<'_> {
-        self.generations.write(id)
-    }
-
-    /// The token behind this scope is no longer good: what was answered to it is given no more.
-    pub fn invalidate_token(&self, scope: &IsolationScope) {
-        self.generations.invalidate_token(scope.token_number());
-    }
-
-    fn generation(&self, query: &CacheQuery) -> Generation {
-        let token = query.key.scope().token_number();
-        self.generations.read(query.tag, token)
-    }
-
-    fn landed(
+    /// Stores a response that was fetched from `started_at` on under `generation`, unless a write
+    /// has invalidated it or a newer one is stored.
+    pub(super) fn put(
         &self,
         query: CacheQuery,
         generation: Generation,
-        began: Instant,
-        outcome: Result<Fetched, E>,
-    ) -> FetchOutcome<E> {
-        match outcome {
-            Ok(fetched) => {
-                let body = Arc::clone(&fetched.body);
-                self.keep(query, generation, began, fetched);
-                FetchOutcome::fresh(body)
-            }
-            Err(error) => {
-                let stale = error.is_upstream().then(|| self.stale(&query)).flatten();
-                FetchOutcome {
-                    stale: stale.is_some(),
-                    result: stale.ok_or(error),
-                }
-            }
-        }
-    }
-
-    fn keep(&self, query: CacheQuery, generation: Generation, began: Instant, fetched: Fetched) {
+        started_at: Instant,
+        fetched: Fetched,
+    ) {
         let life = if fetched.transitional {
             self.ttl.min(TRANSITIONAL_TTL)
         } else {
             self.ttl
         };
-        let fresh_until = began + life;
+        let fresh_until = started_at + life;
         let cached = CachedResponse {
             body: fetched.body,
             generation,
@@ -264,41 +115,55 @@ impl<E: CacheableError> ResponseCache<E> {
         }
     }
 
-    /// What is kept beyond its freshness, for the case that Glance fails.
-    fn stale(&self, query: &CacheQuery) -> Option<Body> {
-        let cached = self.store.get(&query.key)?;
-        let usable =
-            Instant::now() < cached.stale_until && cached.generation == self.generation(query);
-        usable.then(|| Arc::clone(&cached.body))
+    fn generation(&self, query: &CacheQuery) -> Generation {
+        self.generations.read(query.tag, query.key.scope())
+    }
+
+    pub(super) fn generation_for_fetch(&self, query: &CacheQuery) -> Generation {
+        self.generations
+            .read_for_fetch(query.tag, query.key.scope())
+    }
+
+    pub(super) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// What the cache counts.
+    #[must_use]
+    pub fn metrics(&self) -> &CacheMetrics {
+        &self.metrics
+    }
+
+    /// Whether a write of unknown outcome may still change what has this tag.
+    #[must_use]
+    pub fn is_uncacheable(&self, tag: CacheTag) -> bool {
+        self.generations.is_uncacheable(tag, Instant::now())
+    }
+
+    /// Invalidates every response that the write may have changed.
+    pub fn invalidate(&self, invalidation: Invalidation) {
+        self.generations.invalidate(invalidation);
+    }
+
+    /// Glance has refused the token of this scope. Responses to a token that only Glance judges are
+    /// invalid then; those of a validated token belong to its project and stay.
+    pub fn invalidate_token(&self, scope: &IsolationScope) {
+        self.generations.invalidate_token(scope);
+    }
+
+    /// Brings the gauges of size and entries up to date.
+    pub fn update_gauges(&self) {
+        let (bytes, entries) = self.store.size();
+        self.metrics.size.set(gauge(bytes));
+        self.metrics.entries.set(gauge(entries));
+    }
+
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (u64, u64) {
+        self.store.size()
     }
 }
 
-impl<E> FetchOutcome<E> {
-    fn fresh(body: Body) -> Self {
-        Self {
-            result: Ok(body),
-            stale: false,
-        }
-    }
-
-    fn given(self, outcome: CacheOutcome) -> Result<CacheResult, E> {
-        let outcome = if self.stale {
-            CacheOutcome::Stale
-        } else {
-            outcome
-        };
-        self.result.map(|body| CacheResult { body, outcome })
-    }
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
-
-async fn fetch_uncached<E: CacheableError>(
-    spawner: &Spawner,
-    fetch: Fetch<E>,
-    outcome: CacheOutcome,
-) -> Result<Result<CacheResult, E>, TaskAborted> {
-    let fetched = spawner.run(fetch).await?;
-    Ok(fetched.map(|Fetched { body, .. }| CacheResult { body, outcome }))
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,21 +1,42 @@
-//! Where answers are kept: moka, bounded by bytes.
+//! The storage of responses: moka, bounded by bytes.
 
+use super::generation::Generation;
 use super::key::CacheKey;
-use super::response_cache::CachedResponse;
+use bytes::Bytes;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// What moka and the allocator need for an entry besides its key and body, in bytes, roughly.
+/// Memory that moka and the allocator take for an entry besides its key and body, roughly, in bytes.
 const OVERHEAD: usize = 400;
-/// moka tidies up in batches. Large answers would exceed the bound until then, so every so many
-/// parts of the bound that have been added it is told to.
+/// moka evicts in batches, and large responses would exceed the bound until the next one. So eviction
+/// runs each time this part of the bound has been added.
 const PARTS: u64 = 32;
 
-/// A bounded map from keys to answers.
+/// A body in the pieces it was rendered in.
+pub type Body = Arc<[Bytes]>;
+
+/// A stored response.
+#[derive(Debug)]
+pub struct CachedResponse {
+    pub body: Body,
+    pub generation: Generation,
+    pub fresh_until: Instant,
+    pub stale_until: Instant,
+}
+
+impl CachedResponse {
+    fn bytes(&self) -> usize {
+        let pieces = self.body.len() * size_of::<Bytes>();
+        pieces + self.body.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// A bounded map from keys to responses.
 #[derive(Debug)]
 pub struct Store {
     entries: Cache<CacheKey, Arc<CachedResponse>, foldhash::quality::RandomState>,
@@ -24,12 +45,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Keeps `max_bytes` at most, each answer for `life` at most, and counts `evictions`.
-    pub fn new(max_bytes: u64, life: Duration, evictions: Counter) -> Self {
+    /// Holds `max_bytes` at most, each response for `max_age` at most, and counts `evictions`.
+    pub fn new(max_bytes: u64, max_age: Duration, evictions: Counter) -> Self {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(weight)
-            .time_to_live(life)
+            .time_to_live(max_age)
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     evictions.inc();
@@ -43,12 +64,12 @@ impl Store {
         }
     }
 
-    /// What is kept under `key`, fresh or not.
+    /// The response under `key`, fresh or not.
     pub fn get(&self, key: &CacheKey) -> Option<Arc<CachedResponse>> {
         self.entries.get(key)
     }
 
-    /// Keeps an answer in place of the one before.
+    /// Stores a response in place of the one before.
     pub fn put(&self, key: CacheKey, cached: Arc<CachedResponse>) {
         let weight = u64::from(weight(&key, &cached));
         self.entries.insert(key, cached);
@@ -59,15 +80,15 @@ impl Store {
         }
     }
 
-    /// Bytes kept, and in how many answers, when what is pending is done.
+    /// Bytes and number of the responses, after pending evictions.
     pub fn size(&self) -> (u64, u64) {
         self.entries.run_pending_tasks();
         (self.entries.weighted_size(), self.entries.entry_count())
     }
 }
 
-/// What an answer costs the process: an eighth more than it holds, which the allocator and entries
-/// on their way out take.
+/// The memory of an entry: an eighth more than it holds, for the allocator and for entries being
+/// evicted.
 fn weight(key: &CacheKey, cached: &Arc<CachedResponse>) -> u32 {
     let held = OVERHEAD + key.bytes() + cached.bytes();
     u32::try_from(held + held / 8).unwrap_or(u32::MAX)

@@ -19,7 +19,6 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
     Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, Serialize, VariantNames,
 )]
 #[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
 pub enum Interface {
     /// For all clients.
     #[default]
@@ -179,6 +178,23 @@ mod tests {
             );
             assert!(!format!("{:?}", settings.validate()).contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn an_interface_has_two_spellings_and_one_name() {
+        for word in ["internal", "internalURL"] {
+            let interface = read(json!({"interface": word})).interface;
+            assert_eq!(
+                (interface, interface.as_str()),
+                (Interface::Internal, "internal")
+            );
+        }
+        let error = serde_json::from_value::<Keystone>(json!({"interface": "InternalURL"}));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("is not one of public, internal, admin"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn glance_settings(section: &config::Embedded) -> embedded_glance::Settings {
     embedded_glance::Settings {
         database: section.database.clone(),
         sample_images: section.sample_images,
+        ..embedded_glance::Settings::default()
     }
 }
 

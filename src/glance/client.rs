@@ -4,28 +4,30 @@ use super::endpoint_pools::EndpointPools;
 use super::error::GlanceError;
 use super::image_document::ImageDocument;
 use super::image_id::ImageId;
+use super::pagination::{PageRequest, PageResponse};
 use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery};
 use crate::telemetry::upstream_time::UpstreamTime;
 use crate::upstream::{
-    self, CallOptions, Idempotency, Response, TransportError, UpstreamCounters, UpstreamPolicy,
+    self, BalancedResponse, CallOptions, FairnessKey, Idempotency, LoadBalancerMetrics, Response,
+    TransportError, UpstreamPolicy,
 };
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const AUTH_TOKEN: &str = "X-Auth-Token";
-const SERVICE_TOKEN: &str = "X-Service-Token";
-const REQUEST_ID: &str = "X-Openstack-Request-Id";
+const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
-/// For whom, where and until when Glance is called.
+/// On whose behalf, where and until when Glance is called.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// The Glance that is asked: the first of the configured endpoints, which stands for all of
-    /// them, or the one of the token's catalog. Which of several answers is not to be seen in links
-    /// or keys.
+    /// The first of the configured endpoints, which stands for all of them, or the one of the token's
+    /// catalog. Links and cache keys name it, whichever endpoint responds.
     pub endpoint: Endpoint,
     /// The client's token, marked sensitive; none when the gateway runs without tokens.
     pub token: Option<HeaderValue>,
@@ -34,6 +36,8 @@ pub struct CallContext {
     pub service_token: Option<HeaderValue>,
     /// The id that ties Glance's log lines to this request.
     pub request_id: HeaderValue,
+    /// The project whose turn in the queue to Glance the calls take.
+    pub fairness_key: FairnessKey,
     /// When the whole request must be answered.
     pub deadline: Instant,
     /// Where the time spent in calls adds up.
@@ -43,13 +47,13 @@ pub struct CallContext {
 /// Limits of the calls, from the `[glance]` settings.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    /// Longest time for one call.
+    /// Longest time for one exchange.
     pub timeout: Duration,
-    /// Largest answer, in bytes.
+    /// Largest response, in bytes.
     pub max_answer: usize,
-    /// Images asked for in one page, at most 1000.
+    /// Images requested in one page, at most 1000.
     pub page_size: u64,
-    /// Longest list.
+    /// Most images in a list.
     pub max_images: u64,
 }
 
@@ -58,31 +62,31 @@ pub struct CallLimits {
 pub struct GlanceClient {
     client: upstream::InstrumentedClient,
     pub(super) call: CallLimits,
-    services: Arc<EndpointPools>,
+    pools: Arc<EndpointPools>,
 }
 
 impl GlanceClient {
-    /// A client with these limits. `configured` are the endpoints of the one Glance that there is,
-    /// unless callers bring their own; the first of them stands for all in [`CallContext::endpoint`].
+    /// A client with these limits. `configured` are the endpoints of the configured Glance, if there is
+    /// one; the first of them stands for all in [`CallContext::endpoint`].
     #[must_use]
     pub fn new(
         client: upstream::InstrumentedClient,
         call: CallLimits,
         configured: Vec<Endpoint>,
-        rules: UpstreamPolicy,
+        policy: UpstreamPolicy,
     ) -> Self {
-        let services = Arc::new(EndpointPools::new(configured, rules));
+        let pools = Arc::new(EndpointPools::new(configured, policy));
         Self {
             client,
             call,
-            services,
+            pools,
         }
     }
 
-    /// What happened on the way to Glance so far.
+    /// The metrics of the calls to Glance.
     #[must_use]
-    pub fn counters(&self) -> &Arc<UpstreamCounters> {
-        self.services.counters()
+    pub fn metrics(&self) -> &LoadBalancerMetrics {
+        self.pools.metrics()
     }
 
     /// When a write for `caller` that begins now is over.
@@ -127,24 +131,25 @@ impl GlanceClient {
         require_status(answer, StatusCode::NO_CONTENT).map(drop)
     }
 
+    /// One page of a list, from the endpoint that gave the pages before it while that works.
     pub(super) async fn page(
         &self,
         caller: &CallContext,
         query: &ImageQuery,
-        size: u64,
-        marker: Option<&str>,
-    ) -> Result<Bytes, GlanceError> {
-        let answer = match self
-            .send(caller, Method::GET, &query.page(size, marker), None)
-            .await
-        {
-            // A list always exists; a 404 to it comes from something that is no Glance.
-            Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
-                return Err(GlanceError::InvalidResponse("404 to a list".to_owned()));
-            }
-            other => other?,
-        };
-        require_status(answer, StatusCode::OK)
+        request: PageRequest<'_>,
+    ) -> Result<PageResponse, GlanceError> {
+        let path = query.page(request.size, request.marker);
+        let balanced = self
+            .balanced(caller, Method::GET, &path, None, request.endpoint)
+            .await?;
+        if balanced.response.status == StatusCode::NOT_FOUND {
+            // A list always exists: whatever answers 404 to it is not Glance.
+            return Err(GlanceError::InvalidResponse("404 to a list".to_owned()));
+        }
+        Ok(PageResponse {
+            body: require_status(balanced.response, StatusCode::OK)?,
+            endpoint: balanced.endpoint,
+        })
     }
 
     async fn send(
@@ -154,60 +159,70 @@ impl GlanceClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Response, GlanceError> {
-        let _waiting = caller.spent.start();
-        let repeat = if method == Method::GET {
+        let balanced = self.balanced(caller, method, path, body, None).await?;
+        Ok(balanced.response)
+    }
+
+    async fn balanced(
+        &self,
+        caller: &CallContext,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        preferred_endpoint: Option<usize>,
+    ) -> Result<BalancedResponse, GlanceError> {
+        let _timer = caller.spent.start();
+        let idempotency = if method.is_safe() {
             Idempotency::Safe
         } else {
             Idempotency::Unsafe
         };
         let body = body.map(Bytes::from);
-        let service = self.services.of(&caller.endpoint);
+        let pool = self.pools.pool_for(&caller.endpoint);
         let request = |index: usize| {
-            let endpoint = service.endpoint(index);
-            self.request(endpoint, caller, method.clone(), path, body.clone())
-                .map_err(|error| TransportError::Connect(error.without_url().to_string()))
+            let endpoint = pool.endpoint(index);
+            Self::request(endpoint, caller, method.clone(), path, body.clone())
+                .map_err(|error| TransportError::Connect(error.to_string()))
         };
-        let limits = CallOptions {
-            deadline: match repeat {
+        let options = CallOptions {
+            deadline: match idempotency {
                 Idempotency::Safe => caller.deadline,
-                // What Glance may still do is known to be over then, queue and retries included.
+                // After it the write cannot be sent any more, queue and retries included.
                 Idempotency::Unsafe => self.deadline(caller),
             },
             timeout: self.call.timeout,
             max_body: self.call.max_answer,
+            idempotency,
+            fairness_key: caller.fairness_key,
+            preferred_endpoint,
         };
-        let answer = service
-            .calls
-            .call(&self.client, request, repeat, limits)
-            .await?;
-        check_encoding(&answer)?;
-        Ok(answer)
+        let balanced = pool.balancer.call(&self.client, request, options).await?;
+        check_encoding(&balanced.response)?;
+        Ok(balanced)
     }
 
     fn request(
-        &self,
         endpoint: &Endpoint,
         caller: &CallContext,
         method: Method,
         path: &str,
         body: Option<Bytes>,
-    ) -> reqwest::Result<reqwest::Request> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", endpoint.as_str()))
-            .header(REQUEST_ID, caller.request_id.clone());
+    ) -> Result<reqwest::Request, url::ParseError> {
+        let url = format!("{}{path}", endpoint.as_str()).parse()?;
+        let mut request = reqwest::Request::new(method, url);
+        let headers = request.headers_mut();
+        headers.insert(REQUEST_ID, caller.request_id.clone());
         if let Some(token) = &caller.token {
-            request = request.header(AUTH_TOKEN, token.clone());
+            headers.insert(AUTH_TOKEN, token.clone());
         }
         if let Some(token) = &caller.service_token {
-            request = request.header(SERVICE_TOKEN, token.clone());
+            headers.insert(SERVICE_TOKEN, token.clone());
         }
         if let Some(body) = body {
-            request = request
-                .header(http::header::CONTENT_TYPE, patch::MEDIA_TYPE)
-                .body(body);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(patch::MEDIA_TYPE));
+            *request.body_mut() = Some(body.into());
         }
-        request.build()
+        Ok(request)
     }
 }
 
@@ -215,7 +230,7 @@ fn image_path(id: &ImageId) -> String {
     format!("/v2/images/{}", id.path_segment())
 }
 
-/// No encoding is ever asked for, and none is undone: a few bytes could stand for gigabytes.
+/// The client requests no content coding and decodes none: a few bytes could stand for gigabytes.
 fn check_encoding(answer: &Response) -> Result<(), GlanceError> {
     let encodings = answer.headers.get_all(http::header::CONTENT_ENCODING);
     if encodings
@@ -224,15 +239,15 @@ fn check_encoding(answer: &Response) -> Result<(), GlanceError> {
     {
         return Ok(());
     }
-    let nonsense = "a body with a Content-Encoding, which was not asked for";
-    Err(GlanceError::InvalidResponse(nonsense.to_owned()))
+    let reason = "a body with a Content-Encoding that was not requested";
+    Err(GlanceError::InvalidResponse(reason.to_owned()))
 }
 
 fn require_status(answer: Response, status: StatusCode) -> Result<Bytes, GlanceError> {
     if answer.status == status {
         return Ok(answer.body);
     }
-    Err(GlanceError::of_answer(&answer))
+    Err(GlanceError::of_response(&answer))
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
-//! What can come of a call to Glance, in Glance's own terms.
+//! The failures of a call to Glance, in Glance's own terms.
 
+use super::explanation::explanation;
 use super::model::InvalidResponse;
 use crate::upstream::{CallError, Response, TransportError};
 use http::StatusCode;
 use thiserror::Error;
-
-/// Glance's explanation is quoted up to this many bytes.
-const MAX_EXPLANATION: usize = 1024;
 
 /// Every way a call to Glance can fail.
 #[derive(Debug, Clone, Error)]
@@ -14,7 +12,7 @@ pub enum GlanceError {
     /// 400, with Glance's explanation.
     #[error("Glance refused the request: {0}")]
     BadRequest(String),
-    /// 401: Glance does not take the token.
+    /// 401: Glance does not accept the token.
     #[error("Glance does not accept the token")]
     Unauthorized,
     /// 403, with Glance's explanation.
@@ -36,14 +34,26 @@ pub enum GlanceError {
         /// Glance's `Retry-After`, as sent.
         retry_after: Option<String>,
     },
-    /// Not reached, or too many calls under way: nothing of the call has left this process.
+    /// 414: path and query are too long for Glance or for a proxy before it.
+    #[error("the URI is too long for Glance")]
+    UriTooLong,
+    /// Not reached, or too many calls queued: nothing of the call has left this process.
     #[error("Glance is unavailable: {0}")]
     NotSent(String),
-    /// Timed out, broken off, or 503: it may have acted.
+    /// The connection broke after the call was sent: Glance may have acted, and its state shows whether.
+    #[error("Glance is unavailable: {0}")]
+    Interrupted(String),
+    /// Bytes that are not HTTP: Glance may have acted.
+    #[error("the response is not HTTP: {0}")]
+    InvalidHttp(String),
+    /// Timed out: Glance may have acted, or may still act.
     #[error("Glance is unavailable: {0}")]
     Unavailable(String),
-    /// An answer that no Glance gives: another status, or a body of the wrong shape.
-    #[error("Glance's answer makes no sense: {0}")]
+    /// A status from 500 on, of Glance or of a proxy before it.
+    #[error("Glance answered {0}")]
+    ServerError(StatusCode),
+    /// A response that Glance never gives: another status, or a body of the wrong shape.
+    #[error("invalid response from Glance: {0}")]
     InvalidResponse(String),
     /// The list is longer than `glance.max_images`.
     #[error("the list is longer than {0} images")]
@@ -54,12 +64,10 @@ impl From<TransportError> for GlanceError {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::Connect(_) => Self::NotSent(error.to_string()),
-            TransportError::Timeout | TransportError::Interrupted(_) => {
-                Self::Unavailable(error.to_string())
-            }
-            TransportError::TooLarge { .. } | TransportError::InvalidHttp(_) => {
-                Self::InvalidResponse(error.to_string())
-            }
+            TransportError::Interrupted(_) => Self::Interrupted(error.to_string()),
+            TransportError::Timeout => Self::Unavailable(error.to_string()),
+            TransportError::InvalidHttp(_) => Self::InvalidHttp(error.to_string()),
+            TransportError::TooLarge { .. } => Self::InvalidResponse(error.to_string()),
         }
     }
 }
@@ -79,11 +87,21 @@ impl From<InvalidResponse> for GlanceError {
     }
 }
 
+/// What is known of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Glance did not carry it out: it refused the write, or never received it.
+    NotApplied,
+    /// Glance has answered, and may have carried it out; it will not do so later.
+    Answered,
+    /// Glance may have carried it out, or may still do so.
+    Unknown,
+}
+
 impl GlanceError {
-    /// Whether it is the last word on a write: one that was sent, and that Glance has not said
-    /// anything on, may still be carried out.
+    /// What a write that failed with this error has come to.
     #[must_use]
-    pub fn is_outcome_known(&self) -> bool {
+    pub fn write_outcome(&self) -> WriteOutcome {
         match self {
             Self::BadRequest(_)
             | Self::Unauthorized
@@ -91,14 +109,46 @@ impl GlanceError {
             | Self::NotFound
             | Self::Conflict(_)
             | Self::OverLimit { .. }
-            | Self::NotSent(_) => true,
-            Self::Unavailable(_) | Self::InvalidResponse(_) | Self::TooManyImages(_) => false,
+            | Self::UriTooLong
+            | Self::NotSent(_) => WriteOutcome::NotApplied,
+            // A proxy's word for an exchange behind it that broke or timed out.
+            Self::ServerError(StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+            | Self::Interrupted(_)
+            | Self::InvalidHttp(_)
+            | Self::Unavailable(_) => WriteOutcome::Unknown,
+            Self::ServerError(_) | Self::InvalidResponse(_) | Self::TooManyImages(_) => {
+                WriteOutcome::Answered
+            }
         }
     }
 
-    /// The failure that an answer other than the expected one stands for.
+    /// Whether a write that sets state (a PATCH, never a POST or a DELETE) is followed by one more read: if the
+    /// image is not as wanted then, the write is sent once more.
+    ///
+    /// True for a conflict, where the write was refused, and for an interrupted exchange, where it may have
+    /// been applied. A time-out leaves no time for it.
     #[must_use]
-    pub fn of_answer(answer: &Response) -> Self {
+    pub fn is_resolved_by_reading(&self) -> bool {
+        match self {
+            Self::Conflict(_) | Self::Interrupted(_) => true,
+            Self::BadRequest(_)
+            | Self::Unauthorized
+            | Self::Forbidden(_)
+            | Self::NotFound
+            | Self::OverLimit { .. }
+            | Self::UriTooLong
+            | Self::NotSent(_)
+            | Self::InvalidHttp(_)
+            | Self::Unavailable(_)
+            | Self::ServerError(_)
+            | Self::InvalidResponse(_)
+            | Self::TooManyImages(_) => false,
+        }
+    }
+
+    /// The failure that a response with an unexpected status stands for.
+    #[must_use]
+    pub fn of_response(answer: &Response) -> Self {
         match answer.status.as_u16() {
             400 => Self::BadRequest(explanation(answer)),
             401 => Self::Unauthorized,
@@ -114,55 +164,11 @@ impl GlanceError {
                     .and_then(|value| value.to_str().ok())
                     .map(str::to_owned),
             },
-            503 => Self::Unavailable("it answered 503".to_owned()),
+            414 => Self::UriTooLong,
+            500..=599 => Self::ServerError(answer.status),
             status => Self::InvalidResponse(format!("status {status}")),
         }
     }
-}
-
-/// What Glance says in an error page, as its own client library puts it: the lines of the page
-/// without tags, each once, joined by `: `.
-fn explanation(answer: &Response) -> String {
-    let page = String::from_utf8_lossy(&answer.body);
-    let json = serde_json::from_str::<serde_json::Value>(&page).ok();
-    let text = match json.as_ref().and_then(|json| json.get("message")?.as_str()) {
-        Some(message) => format!("{}\n{message}", answer.status),
-        None => page.into_owned(),
-    };
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
-        let line = without_tags(line.trim());
-        if !line.is_empty() && !lines.contains(&line) {
-            lines.push(line);
-        }
-        if lines.iter().map(String::len).sum::<usize>() > MAX_EXPLANATION {
-            break;
-        }
-    }
-    let mut explanation = lines.join(": ");
-    if explanation.is_empty() {
-        explanation = answer.status.to_string();
-    }
-    let end = (0..=MAX_EXPLANATION.min(explanation.len()))
-        .rev()
-        .find(|&end| explanation.is_char_boundary(end));
-    explanation.truncate(end.unwrap_or(0));
-    explanation
-}
-
-fn without_tags(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(open) = rest.find('<') {
-        let (before, tag) = rest.split_at(open);
-        // A tag has at least one character between its brackets.
-        let close = tag.char_indices().skip(2).find(|(_, c)| *c == '>');
-        let Some((close, _)) = close else { break };
-        out.push_str(before);
-        rest = tag.get(close + 1..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]
@@ -170,57 +176,76 @@ mod tests {
     use super::*;
     use http::HeaderMap;
 
-    fn answer(status: u16, body: &str) -> Response {
+    fn response(status: u16) -> Response {
         Response {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
-            body: body.to_owned().into(),
+            body: bytes::Bytes::new(),
         }
     }
 
     #[test]
     fn a_write_that_was_sent_and_not_answered_may_still_be_carried_out() {
-        let of = |error: TransportError| GlanceError::from(error).is_outcome_known();
-        assert!(of(TransportError::Connect("refused".into())));
+        let of = |error: TransportError| GlanceError::from(error).write_outcome();
+        let text = || "reason".to_owned();
+        assert_eq!(
+            of(TransportError::Connect(text())),
+            WriteOutcome::NotApplied
+        );
+        assert_eq!(of(TransportError::Timeout), WriteOutcome::Unknown);
+        assert_eq!(
+            of(TransportError::Interrupted(text())),
+            WriteOutcome::Unknown
+        );
+        assert_eq!(
+            of(TransportError::InvalidHttp(text())),
+            WriteOutcome::Unknown
+        );
+        assert_eq!(
+            of(TransportError::TooLarge { limit: 1 }),
+            WriteOutcome::Answered
+        );
+    }
+
+    #[test]
+    fn an_answer_to_a_write_is_an_outcome_unless_a_proxy_speaks_of_a_broken_exchange() {
+        for (outcome, statuses) in [
+            (
+                WriteOutcome::NotApplied,
+                &[400, 401, 403, 404, 409, 413, 414, 429][..],
+            ),
+            (WriteOutcome::Answered, &[201, 302, 405, 500, 501, 503, 599]),
+            (WriteOutcome::Unknown, &[502, 504]),
+        ] {
+            for &status in statuses {
+                let error = GlanceError::of_response(&response(status));
+                assert_eq!(error.write_outcome(), outcome, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interrupted_write_is_resolved_by_reading_and_a_slow_one_is_not() {
+        let of = |error: TransportError| GlanceError::from(error).is_resolved_by_reading();
+        assert!(of(TransportError::Interrupted("reset".into())));
+        assert!(GlanceError::of_response(&response(409)).is_resolved_by_reading());
         assert!(!of(TransportError::Timeout));
-        assert!(!of(TransportError::Interrupted("reset".into())));
-        assert!(!of(TransportError::TooLarge { limit: 1 }));
-        assert!(GlanceError::Conflict(String::new()).is_outcome_known());
-        assert!(!GlanceError::InvalidResponse("status 500".into()).is_outcome_known());
+        assert!(!of(TransportError::Connect("refused".into())));
+        assert!(!of(TransportError::InvalidHttp("ssh".into())));
+        assert!(!GlanceError::of_response(&response(503)).is_resolved_by_reading());
     }
 
     #[test]
-    fn glance_s_page_becomes_one_line() {
-        let page = "<html>\n <head>\n  <title>400 Bad Request</title>\n </head>\n <body>\n  \
-                    <h1>400 Bad Request</h1>\n  No image found with ID abc<br /><br />\n\n\n\n \
-                    </body>\n</html>";
-        assert_eq!(
-            explanation(&answer(400, page)),
-            "400 Bad Request: No image found with ID abc"
-        );
+    fn a_uri_that_is_too_long_for_glance_is_an_error_of_its_own() {
+        let error = GlanceError::of_response(&response(414));
+        assert!(matches!(error, GlanceError::UriTooLong), "{error}");
+        assert_eq!(error.write_outcome(), WriteOutcome::NotApplied);
     }
 
     #[test]
-    fn json_plain_and_empty_bodies_have_words_too() {
-        let json = r#"{"message": "too many<br /><br />\n", "code": "413", "title": "x"}"#;
-        assert_eq!(
-            explanation(&answer(413, json)),
-            "413 Payload Too Large: too many"
-        );
-        assert_eq!(explanation(&answer(400, "plain\n\nwords")), "plain: words");
-        assert_eq!(explanation(&answer(403, "")), "403 Forbidden");
-    }
-
-    #[test]
-    fn a_flood_of_words_is_cut() {
-        assert!(explanation(&answer(400, &"ü".repeat(1 << 20))).len() <= MAX_EXPLANATION);
-        assert!(explanation(&answer(400, &"<".repeat(1 << 16))).len() <= MAX_EXPLANATION);
-    }
-
-    #[test]
-    fn a_status_glance_never_gives_is_nonsense() {
-        for status in [201, 302, 405, 410, 500, 502, 504] {
-            let error = GlanceError::of_answer(&answer(status, ""));
+    fn a_status_glance_never_gives_is_an_invalid_response() {
+        for status in [201, 302, 405, 410, 418, 999] {
+            let error = GlanceError::of_response(&response(status));
             assert!(matches!(error, GlanceError::InvalidResponse(_)), "{status}");
         }
     }

@@ -1,7 +1,7 @@
 //! The JSON document of one image, as Glance sent it.
 
 use super::image_id::ImageId;
-use super::model::{Image, InvalidResponse, text};
+use super::model::{Image, InvalidResponse, json_str};
 use bytes::Bytes;
 
 /// The body of Glance's response about the image with this id.
@@ -23,7 +23,7 @@ impl ImageDocument {
     /// answers: something else answered, or the URL named another resource.
     pub fn image(&self) -> Result<Image<'_>, InvalidResponse> {
         let image = Image::parse(&self.body)?;
-        match image.id.and_then(text) {
+        match image.id.and_then(json_str) {
             Some(id) if self.id.is_same_image(&id) => Ok(image),
             Some(_) => Err(InvalidResponse::new("the id of another image")),
             None => Err(InvalidResponse::new("an image without an id")),

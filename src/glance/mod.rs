@@ -1,8 +1,10 @@
-//! The API we call: the Image service, version 2. The only code that knows its wire.
+//! The client of Glance, the Image service, version 2. The only code that knows its wire format.
 
 pub mod client;
+mod date;
 mod endpoint_pools;
 mod error;
+mod explanation;
 mod image_document;
 mod image_id;
 mod model;
@@ -11,10 +13,13 @@ pub mod patch;
 mod query;
 
 pub use client::{CallContext, CallLimits, GlanceClient};
-pub use error::GlanceError;
+pub use date::utc;
+pub use error::{GlanceError, WriteOutcome};
 pub use image_document::ImageDocument;
 pub use image_id::{ImageId, InvalidImageId};
-pub use model::{BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, python_str, text};
-pub use pagination::PageStream;
+pub use model::{
+    BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, json_str, python_str,
+};
+pub use pagination::{FetchedPage, PageStream};
 pub use patch::{PatchOp, Properties};
 pub use query::{Endpoint, ImageQuery};

@@ -1,10 +1,10 @@
 //! Images as Glance writes them, borrowed from the page they came in.
 //!
-//! Reading is lenient by design: a legacy client's list must not fail because one image has a null,
-//! a number or an unknown status somewhere. Only what a rule looks at is decoded; everything else
-//! stays the JSON text Glance sent and is copied as it is.
+//! Parsing is lenient by design: a legacy client's list must not fail because one image has a null, a
+//! number or an unknown status somewhere. Only the fields that a rule needs are decoded; all others
+//! stay the JSON text that Glance sent.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -39,7 +39,7 @@ pub const BASE_PROPERTIES: [&str; 25] = [
     "locations",
 ];
 
-/// The answer is not what Glance answers.
+/// The response is not one that Glance gives.
 #[derive(Debug, Clone, Error)]
 #[error("not an answer of the Image service: {0}")]
 pub struct InvalidResponse(String);
@@ -57,6 +57,8 @@ pub struct Image<'j> {
     pub id: Option<&'j RawValue>,
     /// The image's name, often null.
     pub name: Option<&'j RawValue>,
+    /// The id of the project that the image belongs to.
+    pub owner: Option<&'j RawValue>,
     /// `active`, `queued`, …
     pub status: Option<&'j RawValue>,
     /// Bytes of image data; null until there are any.
@@ -74,7 +76,7 @@ pub struct Image<'j> {
 }
 
 impl<'j> Image<'j> {
-    /// Reads the answer to a show.
+    /// Parses the response to a show.
     pub fn parse(body: &'j [u8]) -> Result<Self, InvalidResponse> {
         serde_json::from_slice(body).map_err(|error| InvalidResponse(error.to_string()))
     }
@@ -91,7 +93,7 @@ impl<'j> Image<'j> {
 
 /// The text of a JSON string; `None` for anything else.
 #[must_use]
-pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub fn json_str(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     let quoted = raw.get();
@@ -106,7 +108,7 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// The text of a scalar as Python's `str` would give it; a string without its quotes.
 #[must_use]
 pub fn python_str(raw: &RawValue) -> Cow<'_, str> {
-    text(raw).unwrap_or_else(|| match raw.get() {
+    json_str(raw).unwrap_or_else(|| match raw.get() {
         "null" => Cow::Borrowed("None"),
         "true" => Cow::Borrowed("True"),
         "false" => Cow::Borrowed("False"),
@@ -142,6 +144,7 @@ impl<'de> Visitor<'de> for ImageVisitor {
             let field = match key.0.as_ref() {
                 "id" => &mut image.id,
                 "name" => &mut image.name,
+                "owner" => &mut image.owner,
                 "status" => &mut image.status,
                 "size" => &mut image.size,
                 "min_ram" => &mut image.min_ram,
@@ -164,8 +167,8 @@ impl<'de> Visitor<'de> for ImageVisitor {
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A JSON object that repeats a name means its last value. Glance never sends one; sorting keeps
-/// this cheap for a liar's million properties.
+/// Of a repeated name the last value counts. Glance repeats none; sorting keeps this O(n log n) even for a response
+/// with a million properties.
 fn keep_last_of_each(properties: &mut Vec<(Cow<'_, str>, &RawValue)>) {
     let mut order: Vec<usize> = (0..properties.len()).collect();
     let name = |index: usize| properties.get(index).map(|(key, _)| key.as_ref());
@@ -194,24 +197,24 @@ fn keep_last_of_each(properties: &mut Vec<(Cow<'_, str>, &RawValue)>) {
 pub struct ImagePage<'j> {
     /// The images, in Glance's order.
     pub images: Vec<Image<'j>>,
-    /// Glance's pointer to more; it also sends one when a page is merely full.
+    /// Glance's link to the next page; a full page has one even when it is the last.
     pub next: Option<&'j RawValue>,
 }
 
 impl<'j> ImagePage<'j> {
-    /// Reads the answer to a list.
-    pub fn parse(body: &'j [u8]) -> Result<Self, InvalidResponse> {
-        serde_json::from_slice(body).map_err(|error| InvalidResponse(error.to_string()))
+    /// Parses the response to a list of at most `max_images` images. One with more is invalid, and parsing stops
+    /// there: the images of a page take many times the memory of their JSON.
+    pub fn parse(body: &'j [u8], max_images: usize) -> Result<Self, InvalidResponse> {
+        let mut json = serde_json::Deserializer::from_slice(body);
+        json.deserialize_map(PageVisitor { max_images })
+            .and_then(|page| json.end().map(|()| page))
+            .map_err(|error| InvalidResponse(error.to_string()))
     }
 }
 
-impl<'de> Deserialize<'de> for ImagePage<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PageVisitor)
-    }
+struct PageVisitor {
+    max_images: usize,
 }
-
-struct PageVisitor;
 
 impl<'de> Visitor<'de> for PageVisitor {
     type Value = ImagePage<'de>;
@@ -225,7 +228,10 @@ impl<'de> Visitor<'de> for PageVisitor {
         let mut next = None;
         while let Some(key) = map.next_key::<Key<'de>>()? {
             match key.0.as_ref() {
-                "images" => images = Some(map.next_value::<Images<'de>>()?.0),
+                "images" => {
+                    let max = self.max_images;
+                    images = Some(map.next_value_seed(Images { max })?);
+                }
                 "next" => {
                     let pointer: &'de RawValue = map.next_value()?;
                     next = Some(pointer).filter(|pointer| !is_null(pointer));
@@ -235,32 +241,40 @@ impl<'de> Visitor<'de> for PageVisitor {
                 }
             }
         }
-        let images = images.ok_or_else(|| serde::de::Error::missing_field("images"))?;
+        let images = images.ok_or_else(|| Error::missing_field("images"))?;
         Ok(ImagePage { images, next })
     }
 }
 
-struct Images<'j>(Vec<Image<'j>>);
+/// Reads an array of at most `max` images.
+struct Images {
+    max: usize,
+}
 
-impl<'de> Deserialize<'de> for Images<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ImagesVisitor;
-        impl<'de> Visitor<'de> for ImagesVisitor {
-            type Value = Images<'de>;
+impl<'de> DeserializeSeed<'de> for Images {
+    type Value = Vec<Image<'de>>;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of images")
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Images {
+    type Value = Vec<Image<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {} images", self.max)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut images = Vec::new();
+        while let Some(image) = seq.next_element()? {
+            if images.len() == self.max {
+                return Err(Error::invalid_length(self.max + 1, &self));
             }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Images<'de>, A::Error> {
-                let mut images = Vec::new();
-                while let Some(image) = seq.next_element()? {
-                    images.push(image);
-                }
-                Ok(Images(images))
-            }
+            images.push(image);
         }
-        deserializer.deserialize_seq(ImagesVisitor)
+        Ok(images)
     }
 }
 
@@ -301,21 +315,34 @@ mod tests {
 
     #[test]
     fn a_page_needs_images_and_may_have_a_next() {
-        let page = ImagePage::parse(br#"{"images": [{}, {"id": 1}], "next": "/v2/x", "z": 1}"#);
+        let page = ImagePage::parse(
+            br#"{"images": [{}, {"id": 1}], "next": "/v2/x", "z": 1}"#,
+            2,
+        );
         let page = page.unwrap();
         assert_eq!(page.images.len(), 2);
         assert_eq!(page.next.unwrap().get(), "\"/v2/x\"");
-        let last = ImagePage::parse(br#"{"images": [], "next": null}"#).unwrap();
+        let last = ImagePage::parse(br#"{"images": [], "next": null}"#, 2).unwrap();
         assert!(last.next.is_none());
-        for liar in [
+        for invalid in [
             r#"{"next": "x"}"#,
             r#"{"images": null}"#,
             r#"{"images": [1]}"#,
             "[]",
             "<html>",
+            r#"{"images": []} {}"#,
         ] {
-            assert!(ImagePage::parse(liar.as_bytes()).is_err(), "{liar}");
+            let page = ImagePage::parse(invalid.as_bytes(), 2);
+            assert!(page.is_err(), "{invalid}");
         }
+    }
+
+    #[test]
+    fn a_page_longer_than_requested_is_invalid_from_its_first_excess_image() {
+        let page = r#"{"images": [{}, {}, {}, this is not read any more"#;
+        let error = ImagePage::parse(page.as_bytes(), 2).unwrap_err();
+        assert!(error.to_string().contains("at most 2 images"), "{error}");
+        assert!(ImagePage::parse(br#"{"images": [{}, {}, {}]}"#, 3).is_ok());
     }
 
     proptest! {
@@ -323,7 +350,7 @@ mod tests {
         fn text_is_what_json_says_it_is(json in r#""([^"\\]|\\["\\nu/]|\\u[0-9a-fd]{4})*"|[0-9]+|null|\{\}"#) {
             if let Ok(raw) = serde_json::from_str::<&RawValue>(&json) {
                 let expected: Option<String> = serde_json::from_str(&json).ok();
-                prop_assert_eq!(text(raw).map(Cow::into_owned), expected);
+                prop_assert_eq!(json_str(raw).map(Cow::into_owned), expected);
             }
         }
     }

@@ -6,20 +6,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use url::Url;
 
-/// Unreserved characters stay; everything else is encoded, so that a segment stays a segment and a
-/// value stays a value.
+/// All but the unreserved characters: a path segment stays one segment, and a value one value.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'-')
     .remove(b'~');
 
-/// Where a Glance is: scheme, host and path, without a version and without a trailing slash.
+/// The base URL of a Glance: scheme, host and path, without a version and without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// Takes the URL an operator or a catalog gives, with or without its version.
+    /// Takes the URL from the settings or a catalog, with or without its version.
     #[must_use]
     pub fn new(url: &Url) -> Self {
         let base = without_version(url.clone());
@@ -42,12 +41,12 @@ impl Endpoint {
     }
 }
 
-/// Which images a list is to hold, in Glance's terms.
+/// The filters and bounds of a list, in Glance's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageQuery {
     /// Glance's filter names (base properties and additional ones) and their values.
     pub filters: BTreeMap<String, String>,
-    /// At most so many images; all when `None`.
+    /// Most images; `None` for all.
     pub limit: Option<u64>,
     /// Start after this image.
     pub marker: Option<String>,
@@ -88,6 +87,12 @@ mod tests {
     #[case("http://g:9292/v2.9", "http://g:9292")]
     #[case("https://cloud/image/v2", "https://cloud/image")]
     #[case("https://cloud/image//", "https://cloud/image")]
+    #[case("http://g/v1/", "http://g")]
+    #[case("http://g/image/v2.0//", "http://g/image")]
+    #[case("http://g/v2x", "http://g/v2x")]
+    #[case("http://g/v2.", "http://g/v2.")]
+    #[case("http://g/v", "http://g/v")]
+    #[case("http://v2", "http://v2")]
     fn an_endpoint_has_no_version_and_no_trailing_slash(#[case] url: &str, #[case] base: &str) {
         assert_eq!(Endpoint::new(&url.parse().unwrap()).as_str(), base);
     }

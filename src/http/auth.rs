@@ -4,19 +4,18 @@
 //! client sends are never read, and nothing but the token itself travels on.
 
 use super::context::RequestContext;
-use crate::cache::{CacheIsolation, IsolationScope};
+use crate::cache::{CacheIsolation, IsolationScope, NoCacheReason};
 use crate::glance::Endpoint;
 use crate::keystone::{
     self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
 };
-use crate::telemetry::trace_context;
+use crate::upstream::FairnessKey;
 use crate::upstream::runtime::{Spawner, TaskAborted};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::time::timeout_at;
-use tracing::Instrument;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
@@ -80,8 +79,8 @@ pub struct AuthContext<'r> {
     token: Option<&'r str>,
     /// The validated service token that the request brought.
     service_token: Option<&'r str>,
-    /// The cache scope of this caller, or `None` if its responses must not be cached.
-    pub scope: Option<IsolationScope>,
+    /// The cache scope of this caller, or why its responses must not be cached.
+    pub scope: Result<IsolationScope, NoCacheReason>,
     /// The Glance endpoint for this caller.
     pub endpoint: Result<Cow<'r, Endpoint>, EndpointError>,
     backend: &'r AuthBackend,
@@ -177,7 +176,7 @@ impl Authenticator {
             principal: Principal::Unknown,
             token,
             service_token: None,
-            scope: Some(scope),
+            scope: Ok(scope),
             endpoint: self.endpoint.as_ref().map(Cow::Borrowed).ok_or(no_catalog),
             backend: &self.backend,
         }
@@ -227,8 +226,7 @@ impl Authenticator {
             use secrecy::ExposeSecret;
             keystone.validate_with(token.expose_secret(), expired).await
         };
-        let task = trace_context::scope(context.ids.trace().cloned(), task);
-        let task = self.spawner.run(task.instrument(context.ids.span()));
+        let task = self.spawner.run(context.ids.task_scope().run(task));
         let validated = timeout_at(context.timing.deadline, task).await;
         let validated = validated.map_err(|_| AuthError::Timeout)?;
         let validated = validated.map_err(|TaskAborted| AuthError::Internal)?;
@@ -255,6 +253,25 @@ impl AuthContext<'_> {
             Principal::Validated(token) => Some(token),
             Principal::Unknown => None,
         }
+    }
+
+    /// The project whose turn in the queue to Glance this caller's calls take. Where no token was
+    /// validated, the token stands for it.
+    #[must_use]
+    pub fn fairness_key(&self) -> FairnessKey {
+        match &self.principal {
+            Principal::Validated(token) => FairnessKey::new(match token.identity() {
+                Some(identity) => identity.project_id(),
+                None => token.user_id(),
+            }),
+            Principal::Unknown => FairnessKey::new(self.token),
+        }
+    }
+
+    /// The project of a validated token; `None` where only Glance knows it.
+    #[must_use]
+    pub fn project_id(&self) -> Option<&str> {
+        self.validated()?.project_id()
     }
 
     /// Forgets the validation of this token, so that the next request asks Keystone again. For a

@@ -1,29 +1,40 @@
 //! How many requests are answered at a time.
 
-use super::error::HttpError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use thiserror::Error;
 
-/// Counts the requests in flight. One too many is refused at once: a queue here would only make
-/// every client wait, and most of them give up before their turn.
+/// Load shedding: one request too many is refused at once. A queue here would make every client wait, and most of
+/// them give up before their turn.
 #[derive(Debug, Default)]
 pub struct ConcurrencyLimit {
     in_flight: AtomicUsize,
     rejected: AtomicU64,
 }
 
-/// A request in flight, until this is dropped.
+/// As many requests as the limit allows are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("too many requests at a time")]
+pub struct LimitReached;
+
+/// A place for one request, until this is dropped. It moves into the task that works for the request: the work counts
+/// as long as it lasts, whether or not the client still waits.
 #[derive(Debug)]
-pub struct Permit<'g>(&'g ConcurrencyLimit);
+pub struct OwnedPermit(Arc<ConcurrencyLimit>);
 
 impl ConcurrencyLimit {
-    /// Lets a request in unless there are `max` already.
-    pub fn try_acquire(&self, max: usize) -> Result<Permit<'_>, HttpError> {
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) < max {
-            return Ok(Permit(self));
+    /// A place, unless `max` are taken.
+    pub fn try_acquire(self: &Arc<Self>, max: usize) -> Result<OwnedPermit, LimitReached> {
+        let acquired =
+            self.in_flight
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |in_flight| {
+                    (in_flight < max).then_some(in_flight + 1)
+                });
+        if acquired.is_ok() {
+            return Ok(OwnedPermit(Arc::clone(self)));
         }
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let rejected = self.rejected.fetch_add(1, Ordering::Relaxed) + 1;
-        // The log must not be one more thing that an overload brings down.
+        // An overload must not flood the log as well.
         if rejected.is_power_of_two() {
             tracing::warn!(
                 rejected,
@@ -31,10 +42,10 @@ impl ConcurrencyLimit {
                 "too many requests at a time (server.max_in_flight)"
             );
         }
-        Err(HttpError::Overloaded)
+        Err(LimitReached)
     }
 
-    /// How many requests are being answered.
+    /// How many places are taken.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
@@ -47,7 +58,7 @@ impl ConcurrencyLimit {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for OwnedPermit {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,17 +67,61 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     #[test]
-    fn no_more_than_the_bound_are_inside() {
-        let gate = ConcurrencyLimit::default();
-        let (one, two) = (gate.try_acquire(2), gate.try_acquire(2));
+    fn no_more_than_the_limit_are_in_flight() {
+        let limit = Arc::new(ConcurrencyLimit::default());
+        let (one, two) = (limit.try_acquire(2), limit.try_acquire(2));
         assert!(one.is_ok() && two.is_ok());
-        assert!(gate.try_acquire(2).is_err());
-        assert_eq!((gate.in_flight(), gate.rejected()), (2, 1));
+        assert_eq!(limit.try_acquire(2).unwrap_err(), LimitReached);
+        assert_eq!((limit.in_flight(), limit.rejected()), (2, 1));
         drop(one);
-        assert!(gate.try_acquire(2).is_ok());
+        assert!(limit.try_acquire(2).is_ok());
         drop(two);
-        assert_eq!((gate.in_flight(), gate.rejected()), (0, 1));
+        assert_eq!((limit.in_flight(), limit.rejected()), (0, 1));
+    }
+
+    #[test]
+    fn a_task_keeps_the_place_of_the_request_it_works_for() {
+        let limit = Arc::new(ConcurrencyLimit::default());
+        let permit = limit.try_acquire(1).unwrap();
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
+        let task = thread::spawn(move || {
+            let _permit = permit;
+            finished.recv().unwrap_err();
+        });
+        assert!(limit.try_acquire(1).is_err());
+        drop(finish);
+        task.join().unwrap();
+        assert_eq!(limit.in_flight(), 0);
+    }
+
+    /// Two threads take and give back one place each, a third asks for more than there are: it must not make a free
+    /// place look taken.
+    #[test]
+    fn a_refusal_takes_no_place_from_others() {
+        let limit = Arc::new(ConcurrencyLimit::default());
+        let (held, stop) = (limit.try_acquire(3).unwrap(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    // One place is taken, so this one is refused each time.
+                    assert!(limit.try_acquire(1).is_err());
+                }
+            });
+            let worker = || {
+                for _ in 0..200_000 {
+                    assert!(limit.try_acquire(3).is_ok(), "refused beside a free place");
+                }
+            };
+            let workers = [scope.spawn(worker), scope.spawn(worker)];
+            let ended = workers.map(|worker| worker.join().is_ok());
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(ended, [true, true]);
+        });
+        drop(held);
+        assert_eq!(limit.in_flight(), 0);
     }
 }

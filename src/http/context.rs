@@ -1,13 +1,15 @@
 //! What every API gets of a request.
 
-use super::concurrency_limit::Permit;
+use super::concurrency_limit::OwnedPermit;
 use super::error::HttpError;
+use super::forwarded::PublicOrigin;
 use super::request_ids::RequestIds;
 use super::request_observer::RequestObserver;
 use actix_web::HttpRequest;
 use actix_web::web::Payload;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 /// One request on its way to an API.
@@ -20,10 +22,13 @@ pub struct RequestContext<'r> {
     pub ids: &'r RequestIds,
     /// Takes what metrics and access log show of the request.
     pub observer: &'r RequestObserver<'r>,
+    /// The address that the client knows this gateway by.
+    pub origin: PublicOrigin<'r>,
     /// When the request arrived and when it must be answered.
     pub timing: RequestTiming,
-    /// The request's place among `server.max_in_flight`.
-    pub permit: Permit<'r>,
+    /// The request's place among `server.max_in_flight`. A task that works for the request holds a
+    /// clone, so that it counts also when its client has left.
+    pub permit: Arc<OwnedPermit>,
 }
 
 /// When a request arrived and when it must be answered.

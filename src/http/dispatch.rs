@@ -2,9 +2,9 @@
 
 use super::api::{AnyApi, Api};
 use super::concurrency_limit::ConcurrencyLimit;
-use super::connection::Connection;
 use super::context::{RequestContext, RequestTiming};
 use super::error::HttpError;
+use super::forwarded::PublicOrigin;
 use super::request_ids::RequestIds;
 use super::request_observer::RequestObserver;
 use super::response::Response;
@@ -13,7 +13,7 @@ use crate::config;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{ApiLabels, ApiRequestMetrics, RequestMetrics};
 use actix_web::body::MessageBody;
-use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
@@ -104,12 +104,15 @@ impl AppState {
             Ok(permit) => permit,
             Err(error) => {
                 self.metrics.rejected.inc();
-                return self.refuse(error, request, ids, observer);
+                return self.refuse(error.into(), request, ids, observer);
             }
         };
-        if let Err(error) = limits::check_uri_length(request, self.server.max_uri) {
-            return self.refuse(error, request, ids, observer);
-        }
+        let origin = limits::check_uri_length(request, self.server.max_uri)
+            .and_then(|()| Ok(PublicOrigin::of(request, &self.server)?));
+        let origin = match origin {
+            Ok(origin) => origin,
+            Err(error) => return self.refuse(error, request, ids, observer),
+        };
         let received_at = observer.started();
         let mut context = RequestContext {
             request,
@@ -120,7 +123,8 @@ impl AppState {
                 received_at,
                 deadline: received_at + self.server.request_timeout,
             },
-            permit,
+            origin,
+            permit: Arc::new(permit),
         };
         for (index, Mounted { api, .. }) in self.apis.iter().enumerate() {
             observer.api(index);
@@ -155,18 +159,11 @@ impl AppState {
 
 /// Answers one request.
 pub async fn serve(state: Data<AppState>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    let connection = request.conn_data::<Connection>().cloned();
-    let _answering = connection.as_ref().map(Connection::answering);
     let ids = RequestIds::of(&request);
     let observer = RequestObserver::begin(&state, &request, &ids);
     let response = state.dispatch(&request, payload, &ids, &observer).await;
     error_log::log(&ids, &response);
-    let mut response = response.into_http();
+    let response = response.into_http();
     observer.responded(response.status(), response.body().size());
-    if connection.is_some_and(|connection| connection.all().draining().is_some()) {
-        response
-            .head_mut()
-            .set_connection_type(ConnectionType::Close);
-    }
     response
 }

@@ -1,5 +1,7 @@
 //! The errors of the HTTP layer itself. Each API puts them in its own fault format.
 
+use super::concurrency_limit::LimitReached;
+use super::forwarded::InvalidHost;
 use thiserror::Error;
 
 /// Why a request is refused or given up before or beside an API's own rules.
@@ -14,6 +16,9 @@ pub enum HttpError {
     /// Path and query are longer than `server.max_uri`.
     #[error("the URI of the request is too long")]
     UriTooLong,
+    /// The `Host` header is not a host.
+    #[error(transparent)]
+    InvalidHost(#[from] InvalidHost),
     /// The body took longer than `server.body_timeout`.
     #[error("the body of the request did not arrive in time")]
     BodyTimeout,
@@ -29,4 +34,10 @@ pub enum HttpError {
     /// A bug: the task that answers ended early.
     #[error("a task ended early")]
     Internal,
+}
+
+impl From<LimitReached> for HttpError {
+    fn from(_: LimitReached) -> Self {
+        Self::Overloaded
+    }
 }

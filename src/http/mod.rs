@@ -7,6 +7,7 @@
 //! | request ids | `request_ids.rs` | |
 //! | requests in flight | `concurrency_limit.rs` | 503 |
 //! | length of the URI | `limits.rs` | 414 |
+//! | the `Host` | `forwarded.rs` | 400 |
 //! | the first API that has a route for it | `dispatch.rs`, [`api::Api`] | 404 |
 //!
 //! The API goes on in its own order of checks, in a `pipeline.rs` of its own. It finds here: authentication (`auth.rs`), deadlines (`context.rs`), the body (`body.rs`), the public
@@ -17,9 +18,8 @@
 pub mod api;
 pub mod auth;
 pub mod body;
-mod client_address;
+pub mod client_address;
 pub mod concurrency_limit;
-pub mod connection;
 pub mod context;
 mod dispatch;
 mod error;

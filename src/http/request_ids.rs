@@ -1,6 +1,6 @@
 //! Request ids: one of our own for every request, and the client's when it sent a proper one.
 
-use crate::telemetry::trace_context::TraceContext;
+use crate::telemetry::trace_context::{TaskScope, TraceContext};
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -58,6 +58,15 @@ impl RequestIds {
         self.global.as_deref()
     }
 
+    /// The scope of tasks that work for the request.
+    #[must_use]
+    pub fn task_scope(&self) -> TaskScope {
+        TaskScope {
+            span: self.span(),
+            trace: self.trace.clone(),
+        }
+    }
+
     /// The trace that the request belongs to, when the client sent a well-formed one.
     #[must_use]
     pub fn trace(&self) -> Option<&TraceContext> {
@@ -74,8 +83,7 @@ impl RequestIds {
 
     /// A span that puts the ids on every line logged for this request at level `debug`: what is
     /// logged above of a request is logged with its ids, and a span for each would be dear.
-    #[must_use]
-    pub fn span(&self) -> tracing::Span {
+    fn span(&self) -> tracing::Span {
         tracing::debug_span!("request", request_id = %self.local(), global_request_id = self.global())
     }
 }

@@ -1,11 +1,11 @@
 //! Metrics and access log of one request.
 
-use super::client_address::ClientAddress;
+use super::client_address::client_address;
 use super::dispatch::AppState;
 use super::request_ids::RequestIds;
 use crate::keystone::Token;
 use crate::telemetry::access_log::AccessLogEntry;
-use crate::telemetry::metrics::{CacheOutcome, MethodLabel, RequestSample, StatusLabel};
+use crate::telemetry::metrics::{CacheLabel, MethodLabel, RequestSample, StatusLabel};
 use crate::telemetry::trace_context::TraceContext;
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
@@ -29,7 +29,7 @@ pub struct RequestObserver<'r> {
     route: Cell<usize>,
     version: Cell<(usize, Option<(u64, u64)>)>,
     response: Cell<Option<(StatusCode, u64)>>,
-    cache: Cell<Option<CacheOutcome>>,
+    cache: Cell<Option<CacheLabel>>,
     token: OnceCell<Arc<Token>>,
     upstream_time: OnceCell<UpstreamTime>,
 }
@@ -78,7 +78,7 @@ impl<'r> RequestObserver<'r> {
     }
 
     /// Notes the cache's part, `None` where the request is not one for the cache.
-    pub fn cache(&self, outcome: Option<CacheOutcome>) {
+    pub fn cache(&self, outcome: Option<CacheLabel>) {
         self.cache.set(outcome);
     }
 
@@ -129,17 +129,23 @@ impl Drop for RequestObserver<'_> {
         let token = self.token.get();
         let agent = self.request.headers().get(USER_AGENT);
         let labels = metrics.labels();
-        let address = self
-            .request
-            .peer_addr()
-            .map(|peer| ClientAddress::of(peer, self.request.headers(), &self.state.server));
+        let peer = self.request.peer_addr();
+        let client =
+            peer.map(|peer| client_address(peer.ip(), self.request.headers(), &self.state.server));
+        let (client_port, proxy) = match (peer, client) {
+            (Some(peer), Some(client)) if client == peer.ip().to_canonical() => {
+                (Some(peer.port()), None)
+            }
+            (Some(peer), Some(_)) => (None, Some(peer.ip().to_canonical())),
+            (_, None) | (None, _) => (None, None),
+        };
         log.write(&AccessLogEntry {
             request_id: self.ids.local(),
             global_request_id: self.ids.global(),
             trace_id: self.ids.trace().map(TraceContext::trace_id),
-            client: address.map(|address| address.client),
-            client_port: address.and_then(|address| address.port),
-            proxy: address.and_then(|address| address.proxy),
+            client,
+            client_port,
+            proxy,
             project_id: token.and_then(|token| token.project_id()),
             user_id: token.map(|token| token.user_id()),
             method,

@@ -12,7 +12,7 @@ use super::error::{Error, InvalidResponse, Unavailable};
 use super::token::Token;
 use super::token_cache::ExpiredTokens;
 use super::token_response;
-use crate::upstream::{self, ExchangeLimits, Response, TransportError, exchange};
+use crate::upstream::{self, ExchangeLimits, Response, TransportError};
 use crate::util::endpoint_url::without_version;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -165,9 +165,9 @@ impl KeystoneClient {
             max_body: MAX_BODY,
         };
         let again = request.try_clone();
-        match (exchange(&self.http, request, limits).await, again) {
+        match (self.http.send(request, limits).await, again) {
             (Err(TransportError::Interrupted(_)), Some(again)) => {
-                exchange(&self.http, again, limits).await
+                self.http.send(again, limits).await
             }
             (outcome, _) => outcome,
         }

@@ -2,7 +2,7 @@
 
 use super::log_line::{LogLine, escape, name, oslo_head};
 use super::log_writer::LogWriter;
-use super::metrics::CacheOutcome;
+use super::metrics::CacheLabel;
 use crate::config::{Log, LogFormat};
 use std::cell::RefCell;
 use std::io::Write;
@@ -50,7 +50,7 @@ pub struct AccessLogEntry<'r> {
     /// The negotiated microversion.
     pub microversion: Option<(u64, u64)>,
     /// The part of the response cache.
-    pub cache: Option<CacheOutcome>,
+    pub cache: Option<CacheLabel>,
     /// The time spent in calls to Keystone and Glance.
     pub upstream: Duration,
     /// The time from the head of the request to its response.
@@ -194,7 +194,7 @@ fn oslo_line(out: &mut Vec<u8>, at: SystemTime, entry: &AccessLogEntry<'_>) {
     seconds(out, " time: ", entry.duration);
     put(
         out,
-        &[" cache: ", entry.cache.map_or("-", CacheOutcome::as_str)],
+        &[" cache: ", entry.cache.map_or("-", CacheLabel::as_str)],
     );
     seconds(out, " upstream: ", entry.upstream);
     if let Some(proxy) = entry.proxy {
@@ -320,7 +320,7 @@ mod tests {
             status: Some(200),
             response_bytes: u64::MAX,
             microversion: Some((u64::MAX, u64::MAX)),
-            cache: Some(CacheOutcome::Coalesced),
+            cache: Some(CacheLabel::Coalesced),
             upstream: Duration::MAX,
             duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),
@@ -357,7 +357,7 @@ mod tests {
         status: Some(200),
         response_bytes: 2992,
         microversion: Some((2, 1)),
-        cache: Some(CacheOutcome::Miss),
+        cache: Some(CacheLabel::Miss),
         upstream: Duration::from_micros(1275),
         user_agent: Some(b"python-novaclient"),
         ..BARE

@@ -4,7 +4,6 @@
 //! one `register` function with their names and help. [`Metrics`] holds the registry. Every label
 //! value is fixed or comes from the settings, so no client can add a series.
 
-mod cache;
 mod callback_metric;
 mod exposition;
 mod histogram;
@@ -15,11 +14,10 @@ mod shards;
 mod tokens;
 mod upstream;
 
-pub use cache::CacheMetrics;
 pub use callback_metric::MetricValue;
 pub use exposition::Exposition;
 pub(crate) use labels::label;
-pub use labels::{ApiLabels, CacheOutcome, CallOutcome, MethodLabel, StatusLabel};
+pub use labels::{ApiLabels, CacheLabel, CallOutcome, MethodLabel, StatusLabel};
 pub use requests::{ApiRequestMetrics, RequestMetrics, RequestSample};
 pub use tokens::TokenMetrics;
 pub use upstream::{CallTimer, UpstreamMetrics};
@@ -40,8 +38,6 @@ const PREFIX: &str = "nova_image_proxy";
 pub struct Metrics {
     /// Requests of clients.
     pub requests: RequestMetrics,
-    /// The response cache.
-    pub cache: CacheMetrics,
     /// Requests to upstream services.
     pub upstream: UpstreamMetrics,
     process: Registry,
@@ -73,14 +69,12 @@ impl Default for Metrics {
             "Version, commit and compiler of the program",
             build,
         );
-        let (requests, cache) = (RequestMetrics::default(), CacheMetrics::default());
+        let requests = RequestMetrics::default();
         requests.register(&mut registry);
-        cache.register(&mut registry);
         let upstream = UpstreamMetrics::default();
         upstream.register(&mut registry);
         Self {
             requests,
-            cache,
             upstream,
             process,
             registry,
@@ -139,22 +133,26 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::gauge::Gauge;
     use std::time::Duration;
 
     #[test]
     fn what_is_counted_is_shown() {
         let mut metrics = Metrics::default();
-        let handle = metrics.cache.clone();
-        handle.hits.inc();
-        handle.count(CacheOutcome::Hit);
-        metrics.on_scrape(move || _ = handle.bytes.set(17));
+        let (lookups, size) = (Counter::<u64>::default(), Gauge::<i64>::default());
+        metrics.register(|registry| {
+            registry.register("lookups", "Lookups", lookups.clone());
+            registry.register("size", "Size", size.clone());
+        });
+        lookups.inc();
+        metrics.on_scrape(move || _ = size.set(17));
         let text = metrics.text(Exposition::OpenMetrics);
-        let lookups = "nova_image_proxy_response_cache_lookups_total{outcome=\"hit\"} 2\n";
-        assert!(text.contains(lookups), "{text}");
         assert!(
-            text.contains("nova_image_proxy_response_cache_size_bytes 17\n"),
+            text.contains("nova_image_proxy_lookups_total 1\n"),
             "{text}"
         );
+        assert!(text.contains("nova_image_proxy_size 17\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 
@@ -174,7 +172,7 @@ mod tests {
                 method: MethodLabel::Get,
                 status: StatusLabel::Ok,
                 version: 2,
-                cache: Some(CacheOutcome::Hit),
+                cache: Some(CacheLabel::Hit),
                 response_bytes: 100,
                 duration: Duration::from_micros(40),
             });

@@ -1,16 +1,34 @@
 //! The trace that a request belongs to (W3C Trace Context): taken from the client, passed on to
 //! upstream services, and named in the log. The gateway adds no span of its own.
 
+use tracing::{Instrument, Span};
+
 tokio::task_local! {
     /// The trace of the request that the running task works for.
     static CURRENT: TraceContext;
 }
 
-/// Runs `work` as a part of `trace`, so that its upstream requests carry the trace.
-pub async fn scope<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
-    match trace {
-        Some(trace) => CURRENT.scope(trace, work).await,
-        None => work.await,
+/// What a task that works for a request inherits from it: the span of its log lines, and the trace
+/// that its upstream requests carry.
+#[derive(Debug, Clone)]
+pub struct TaskScope {
+    /// The span.
+    pub span: Span,
+    /// The trace, if the request belongs to one.
+    pub trace: Option<TraceContext>,
+}
+
+impl TaskScope {
+    /// Runs `work` in this scope.
+    pub fn run<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        let Self { span, trace } = self;
+        async move {
+            match trace {
+                Some(trace) => CURRENT.scope(trace, work).await,
+                None => work.await,
+            }
+        }
+        .instrument(span)
     }
 }
 
@@ -119,9 +137,13 @@ mod tests {
             for_each_header(|name, value| headers.push((name, value.to_owned())));
             headers
         };
-        assert!(scope(None, headers()).await.is_empty());
+        let scope = |trace| TaskScope {
+            span: Span::none(),
+            trace,
+        };
+        assert!(scope(None).run(headers()).await.is_empty());
         let trace = TraceContext::parse(PARENT.as_bytes(), None);
-        let found = scope(trace, headers()).await;
+        let found = scope(trace).run(headers()).await;
         assert_eq!(found, [("traceparent", PARENT.to_owned())]);
     }
 

@@ -1,181 +1,264 @@
-//! How many calls may be under way at once, and how many may wait for that.
+//! The concurrency limit of calls to one service, with a fair queue before it.
 //!
-//! First come, first served. A call that has a place never waits for another one, so calls cannot
-//! wait for each other in a circle.
+//! Calls are queued by [`FairnessKey`] (one for each project): within a key first come, first served; the keys
+//! take turns (round-robin). So one project with hundreds of calls delays another one's call by a turn
+//! for each key that waits, not by hundreds. When the queue is full, a call of a key that waits for less
+//! than the longest queue displaces the newest call of that one.
+//!
+//! A call that has a permit never waits for another one, so calls cannot wait for each other in a circle.
 
-use super::counters::UpstreamCounters;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::metrics::LoadBalancerMetrics;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::LazyLock;
 use thiserror::Error;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 /// Why a call was not made. Nothing of it left this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Overloaded {
     /// As many calls as may wait are waiting.
-    #[error("too many calls wait for it already")]
+    #[error("too many calls are queued")]
     QueueFull,
-    /// The request's time was over before its turn came.
-    #[error("the calls before this one took too long")]
+    /// The deadline passed while the call was queued.
+    #[error("the call was queued until its deadline")]
     QueueTimeout,
 }
 
-/// The way in.
-#[derive(Debug)]
-pub struct ConcurrencyLimit {
-    places: Semaphore,
-    waiting: AtomicUsize,
-    max_waiting: usize,
-    counters: Arc<UpstreamCounters>,
+/// Whose turn a call takes; the keys share the permits evenly. Keys that collide share their turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FairnessKey(u64);
+
+/// Seeded at random: clients cannot choose values that collide.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl FairnessKey {
+    /// The key of `value`, such as a project's id.
+    #[must_use]
+    pub fn new(value: impl Hash) -> Self {
+        Self(HASHER.hash_one(value))
+    }
 }
 
-/// A place among the calls under way; free again when this is dropped.
+/// At most so many calls at once, and so many queued.
 #[derive(Debug)]
-pub struct Permit<'g> {
-    _permit: SemaphorePermit<'g>,
-    counters: &'g UpstreamCounters,
+pub struct ConcurrencyLimit {
+    max_in_flight: usize,
+    max_queued: usize,
+    state: Mutex<State>,
+    metrics: LoadBalancerMetrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_flight: usize,
+    queue: FairQueue<oneshot::Sender<Result<(), Overloaded>>>,
+}
+
+/// A call may be made while this lives.
+#[derive(Debug)]
+pub struct Permit<'l> {
+    limit: &'l ConcurrencyLimit,
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.counters.in_flight.dec();
+        self.limit.metrics.in_flight.dec();
+        self.limit.release();
     }
 }
 
 impl ConcurrencyLimit {
-    /// `max_in_flight` calls at once, `max_waiting` more in the queue.
+    /// `max_in_flight` calls at once, `max_queued` more in the queue.
     #[must_use]
-    pub fn new(max_in_flight: usize, max_waiting: usize, counters: Arc<UpstreamCounters>) -> Self {
+    pub fn new(max_in_flight: usize, max_queued: usize, metrics: LoadBalancerMetrics) -> Self {
         Self {
-            places: Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)),
-            waiting: AtomicUsize::new(0),
-            max_waiting,
-            counters,
+            max_in_flight,
+            max_queued,
+            state: Mutex::default(),
+            metrics,
         }
     }
 
-    /// Waits for a place, but not beyond `deadline`.
-    pub async fn acquire(&self, deadline: Instant) -> Result<Permit<'_>, Overloaded> {
-        // A free place is taken only by who does not overtake others: tokio hands none out while
-        // somebody waits.
-        let permit = match self.places.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => self.wait(deadline).await?,
-        };
-        self.counters.in_flight.inc();
-        Ok(Permit {
-            _permit: permit,
-            counters: &self.counters,
-        })
+    /// Waits for a permit, but not beyond `deadline`.
+    pub async fn acquire(
+        &self,
+        key: FairnessKey,
+        deadline: Instant,
+    ) -> Result<Permit<'_>, Overloaded> {
+        if let Some(mut slot) = self.permit_or_slot(key)? {
+            slot.granted(deadline).await?;
+        }
+        self.metrics.in_flight.inc();
+        Ok(Permit { limit: self })
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Overloaded> {
-        let Some(_waiting) = QueueSlot::join(self) else {
-            self.counters.queue_full.inc();
-            return Err(Overloaded::QueueFull);
-        };
-        match timeout_at(deadline, self.places.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed, so this is the deadline.
+    /// `None`: a permit was free, and is taken.
+    fn permit_or_slot(&self, key: FairnessKey) -> Result<Option<QueueSlot<'_>>, Overloaded> {
+        let mut state = self.state.lock();
+        if state.in_flight < self.max_in_flight {
+            // Permits are handed over while calls are queued, so the queue is empty here.
+            state.in_flight += 1;
+            return Ok(None);
+        }
+        if state.queue.len() >= self.max_queued {
+            self.metrics.rejected.inc();
+            let displaced = state.queue.displace_for(key).ok_or(Overloaded::QueueFull)?;
+            // The receiver is gone when its call was canceled just now.
+            let _ = displaced.send(Err(Overloaded::QueueFull));
+        }
+        let (sender, granted) = oneshot::channel();
+        let ticket = state.queue.push(key, sender);
+        self.metrics.queued.inc();
+        Ok(Some(QueueSlot {
+            limit: self,
+            key,
+            ticket,
+            granted,
+            taken: false,
+        }))
+    }
+
+    /// Hands the permit to the next queued call, or frees it.
+    fn release(&self) {
+        let mut state = self.state.lock();
+        while let Some(next) = state.queue.pop() {
+            if next.send(Ok(())).is_ok() {
+                return;
+            }
+        }
+        state.in_flight -= 1;
+    }
+}
+
+/// A place in the queue.
+struct QueueSlot<'l> {
+    limit: &'l ConcurrencyLimit,
+    key: FairnessKey,
+    ticket: u64,
+    granted: oneshot::Receiver<Result<(), Overloaded>>,
+    /// The outcome was received.
+    taken: bool,
+}
+
+impl QueueSlot<'_> {
+    async fn granted(&mut self, deadline: Instant) -> Result<(), Overloaded> {
+        match timeout_at(deadline, &mut self.granted).await {
+            Ok(Ok(outcome)) => {
+                self.taken = true;
+                outcome
+            }
+            // The sender is dropped only with the limit itself.
             Ok(Err(_)) | Err(_) => Err(Overloaded::QueueTimeout),
         }
     }
 }
 
-/// One of those who wait.
-struct QueueSlot<'g>(&'g ConcurrencyLimit);
-
-impl<'g> QueueSlot<'g> {
-    fn join(gate: &'g ConcurrencyLimit) -> Option<Self> {
-        gate.waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-                (waiting < gate.max_waiting).then_some(waiting + 1)
-            })
-            .ok()?;
-        gate.counters.waiting.inc();
-        Some(Self(gate))
+impl Drop for QueueSlot<'_> {
+    fn drop(&mut self) {
+        self.limit.metrics.queued.dec();
+        if self.taken {
+            return;
+        }
+        self.limit.state.lock().queue.remove(self.key, self.ticket);
+        // A permit that was handed over meanwhile goes to the next call.
+        if let Ok(Ok(())) = self.granted.try_recv() {
+            self.limit.release();
+        }
     }
 }
 
-impl Drop for QueueSlot<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.counters.waiting.dec();
+/// Items queued by key; the keys take turns.
+#[derive(Debug)]
+struct FairQueue<T> {
+    /// Never an empty queue.
+    queues: HashMap<FairnessKey, VecDeque<(u64, T)>>,
+    /// Each key of `queues` once; the first has the next turn.
+    turns: VecDeque<FairnessKey>,
+    len: usize,
+    next_ticket: u64,
+}
+
+impl<T> Default for FairQueue<T> {
+    fn default() -> Self {
+        Self {
+            queues: HashMap::new(),
+            turns: VecDeque::new(),
+            len: 0,
+            next_ticket: 0,
+        }
+    }
+}
+
+impl<T> FairQueue<T> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds an item at the end of its key's queue, and returns the ticket to remove it with.
+    fn push(&mut self, key: FairnessKey, item: T) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let queue = self.queues.entry(key).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(key);
+        }
+        queue.push_back((ticket, item));
+        self.len += 1;
+        ticket
+    }
+
+    /// Takes the oldest item of the key whose turn it is.
+    fn pop(&mut self) -> Option<T> {
+        let key = self.turns.pop_front()?;
+        let queue = self.queues.get_mut(&key)?;
+        let (_, item) = queue.pop_front()?;
+        self.len -= 1;
+        if queue.is_empty() {
+            self.queues.remove(&key);
+        } else {
+            self.turns.push_back(key);
+        }
+        Some(item)
+    }
+
+    fn remove(&mut self, key: FairnessKey, ticket: u64) {
+        let Some(queue) = self.queues.get_mut(&key) else {
+            return;
+        };
+        let before = queue.len();
+        queue.retain(|(other, _)| *other != ticket);
+        self.len -= before - queue.len();
+        self.forget_if_empty(key);
+    }
+
+    /// Makes room for an item of `key`: takes the newest item of the longest queue, where that stays longer
+    /// than the queue of `key` becomes, or as long.
+    fn displace_for(&mut self, key: FairnessKey) -> Option<T> {
+        let own = self.queues.get(&key).map_or(0, VecDeque::len);
+        let (longest, queue) = self
+            .queues
+            .iter_mut()
+            .max_by_key(|(_, queue)| queue.len())?;
+        if queue.len() < own + 2 {
+            return None;
+        }
+        let (_, item) = queue.pop_back()?;
+        let longest = *longest;
+        self.len -= 1;
+        self.forget_if_empty(longest);
+        Some(item)
+    }
+
+    fn forget_if_empty(&mut self, key: FairnessKey) {
+        if self.queues.get(&key).is_some_and(VecDeque::is_empty) {
+            self.queues.remove(&key);
+            self.turns.retain(|other| *other != key);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn gate(places: usize, waiting: usize) -> Arc<ConcurrencyLimit> {
-        Arc::new(ConcurrencyLimit::new(places, waiting, Arc::default()))
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(1)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_who_wait_get_their_turn_in_order() {
-        let gate = gate(1, 10);
-        let first = gate.acquire(soon()).await.unwrap();
-        let (order, mut turns) = tokio::sync::mpsc::unbounded_channel();
-        for number in 0..5 {
-            let (gate, order) = (Arc::clone(&gate), order.clone());
-            tokio::spawn(async move {
-                let _place = gate.acquire(soon()).await.unwrap();
-                order.send(number).unwrap();
-            });
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(gate.counters.waiting.get(), 5);
-        drop((first, order));
-        for number in 0..5 {
-            assert_eq!(turns.recv().await, Some(number));
-        }
-        assert_eq!(turns.recv().await, None);
-        assert_eq!(
-            (gate.counters.waiting.get(), gate.counters.in_flight.get()),
-            (0, 0)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_fails_at_once_and_a_waiting_call_at_its_deadline() {
-        let gate = gate(1, 1);
-        let place = gate.acquire(soon()).await.unwrap();
-        let waiting = {
-            let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.acquire(soon()).await.err() })
-        };
-        tokio::task::yield_now().await;
-        let started = Instant::now();
-        assert_eq!(
-            gate.acquire(soon()).await.err(),
-            Some(Overloaded::QueueFull)
-        );
-        assert_eq!(started.elapsed(), Duration::ZERO);
-        assert_eq!(waiting.await.unwrap(), Some(Overloaded::QueueTimeout));
-        assert_eq!(gate.counters.queue_full.get(), 1);
-        drop(place);
-        assert!(gate.acquire(soon()).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_stops_waiting_leaves_the_queue() {
-        let gate = gate(1, 1);
-        let _place = gate.acquire(soon()).await.unwrap();
-        for _ in 0..3 {
-            let gate = Arc::clone(&gate);
-            let waiting = tokio::spawn(async move { gate.acquire(soon()).await.is_ok() });
-            tokio::task::yield_now().await;
-            waiting.abort();
-            assert!(waiting.await.unwrap_err().is_cancelled());
-        }
-        assert_eq!(gate.counters.waiting.get(), 0);
-        assert_eq!(gate.counters.queue_full.get(), 0);
-    }
-}
+mod tests;

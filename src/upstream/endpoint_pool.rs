@@ -1,61 +1,63 @@
-//! Which of several equal servers is asked next. Pure: the caller says what time it is.
+//! Selection of one of several equal endpoints, with outlier detection. Pure: the caller passes the time.
 //!
-//! A server that fails several times in a row is left out for a while ("ejected"), a while that
-//! doubles up to a bound as long as it goes on failing. When the while is over, one request at a
-//! time tries it; a success takes it back in. With all of them out, the one with the least to do
-//! that failed longest ago is asked: a request is never refused here without a try, so nothing has
-//! to be waited for once a server is back. A lone server is never left out.
+//! After several failures in a row an endpoint is ejected; the ejection time doubles with every failed
+//! probe, up to a maximum. When the time is over, one read at a time probes the endpoint; a success
+//! readmits it. With all endpoints ejected, the least loaded one that failed longest ago is selected, so the first
+//! call after a recovery succeeds. A lone endpoint is never ejected.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When a server is left out, and for how long.
+/// How long the idle connections of an endpoint are not used after one of them broke.
+const REUSE_PAUSE: Duration = Duration::from_secs(60);
+
+/// When an endpoint is ejected, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct OutlierDetection {
-    /// Failures in a row that it takes.
-    pub after: u32,
-    /// The first time it lasts so long; each failed probe doubles that.
-    pub first: Duration,
-    /// It never lasts longer.
-    pub longest: Duration,
+    /// Failures in a row before an ejection.
+    pub consecutive_failures: u32,
+    /// The first ejection time; each failed probe doubles it.
+    pub base_ejection_time: Duration,
+    /// The longest ejection time.
+    pub max_ejection_time: Duration,
 }
 
-/// A choice, to be given back to [`EndpointPool::done`].
+/// A selected endpoint; its result goes to [`EndpointPool::report`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection {
-    /// The server's place in the list.
+    /// The endpoint's index in the list.
     pub index: usize,
-    /// The server was left out, and this request is to tell whether it is back.
+    /// The endpoint was ejected, and this call probes it.
     pub probe: bool,
 }
 
-/// What an exchange says about the server.
+/// What an exchange says about the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
     /// It works.
     Success,
-    /// It does not.
+    /// It does not work.
     Failure,
-    /// Nothing: the request was given up by its client, say.
+    /// Nothing: the call was canceled, for example.
     Neutral,
 }
 
-/// What became of a server by a call result.
+/// A change of an endpoint's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointEvent {
-    /// It is left out for so long.
+    /// It is ejected for this long.
     Ejected(Duration),
-    /// It was left out and is back.
+    /// It was ejected and is back.
     Readmitted,
 }
 
-/// The servers and how they have been doing.
+/// The endpoints and their recent results.
 #[derive(Debug)]
 pub struct EndpointPool {
-    ejection: OutlierDetection,
+    outlier_detection: OutlierDetection,
     endpoints: Vec<EndpointState>,
-    /// Whose turn it is among equals.
-    turn: usize,
+    /// The endpoint after the last one selected: the first among equals.
+    next: usize,
 }
 
 #[derive(Debug, Default)]
@@ -64,84 +66,117 @@ struct EndpointState {
     /// Failures since the last success.
     failures: u32,
     last_failure: Option<Instant>,
-    out: Option<Ejection>,
+    ejected: Option<Ejected>,
+    /// When an idle connection last broke on use.
+    reuse_failed: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Ejection {
+struct Ejected {
     since: Instant,
-    lasts: Duration,
-    probe: bool,
+    duration: Duration,
+    /// A probe is under way.
+    probing: bool,
 }
 
 impl EndpointState {
-    /// It was left out long enough, and nobody is trying it.
+    /// Its ejection time is over, and no probe is under way.
     fn is_due(&self, now: Instant) -> bool {
-        self.out
-            .as_ref()
-            .is_some_and(|out| !out.probe && now.saturating_duration_since(out.since) >= out.lasts)
+        self.ejected.as_ref().is_some_and(|ejected| {
+            !ejected.probing && now.saturating_duration_since(ejected.since) >= ejected.duration
+        })
     }
 }
 
 impl EndpointPool {
-    /// A pool of `size` servers that have not failed yet.
+    /// A pool of `size` endpoints without failures.
     #[must_use]
-    pub fn new(size: usize, ejection: OutlierDetection) -> Self {
+    pub fn new(size: usize, outlier_detection: OutlierDetection) -> Self {
         Self {
-            ejection,
+            outlier_detection,
             endpoints: (0..size).map(|_| EndpointState::default()).collect(),
-            turn: 0,
+            next: 0,
         }
     }
 
-    /// Chooses a server for a request that has been to those in `tried` already. A request that
-    /// may be repeated elsewhere (`repeatable`) is the one to try a server that may be back.
-    /// `None` only for an empty pool.
-    pub fn select(&mut self, now: Instant, tried: &[usize], repeatable: bool) -> Option<Selection> {
-        let fresh = tried.is_empty();
-        let index = (repeatable && fresh)
-            .then(|| self.longest_due(now))
-            .flatten()
+    /// Selects an endpoint for a call that has been to those in `tried`. Only a `read` probes an endpoint,
+    /// because only a read can be sent elsewhere when the probe fails. `preferred` is selected first, unless it
+    /// is ejected or was tried. `None` only for an empty pool.
+    pub fn select(
+        &mut self,
+        now: Instant,
+        tried: &[usize],
+        read: bool,
+        preferred: Option<usize>,
+    ) -> Option<Selection> {
+        let preferred = preferred.filter(|index| {
+            let endpoint = self.endpoints.get(*index);
+            !tried.contains(index) && endpoint.is_some_and(|endpoint| endpoint.ejected.is_none())
+        });
+        let index = preferred
+            .or_else(|| {
+                let may_probe = read && tried.is_empty();
+                may_probe.then(|| self.longest_due(now)).flatten()
+            })
             .or_else(|| self.best(now, tried))?;
-        self.turn = index + 1;
+        self.next = index + 1;
         let endpoint = self.endpoints.get_mut(index)?;
         endpoint.in_flight += 1;
-        let probe = endpoint.is_due(now);
-        if let Some(out) = endpoint.out.as_mut().filter(|_| probe) {
-            out.probe = true;
+        let probe = read && endpoint.is_due(now);
+        if let Some(ejected) = endpoint.ejected.as_mut().filter(|_| probe) {
+            ejected.probing = true;
         }
         Some(Selection { index, probe })
     }
 
     fn longest_due(&self, now: Instant) -> Option<usize> {
-        let due = self.endpoints.iter().enumerate();
-        due.filter(|(_, endpoint)| endpoint.is_due(now))
-            .min_by_key(|(_, endpoint)| endpoint.out.as_ref().map(|out| out.since + out.lasts))
+        let endpoints = self.endpoints.iter().enumerate();
+        endpoints
+            .filter(|(_, endpoint)| endpoint.is_due(now))
+            .min_by_key(|(_, endpoint)| {
+                let ejected = endpoint.ejected.as_ref();
+                ejected.map(|ejected| ejected.since + ejected.duration)
+            })
             .map(|(index, _)| index)
     }
 
-    /// A server that works and was not tried, then one that may work again, then one that works
-    /// but failed this request once, then one that is out.
+    /// In this order: an endpoint that works and was not tried, one that may work again, one that works but
+    /// was tried once, one that is ejected.
     fn best(&self, now: Instant, tried: &[usize]) -> Option<usize> {
         let size = self.endpoints.len();
         let endpoints = self.endpoints.iter().enumerate();
         endpoints
             .min_by_key(|(index, endpoint)| {
                 let times = tried.iter().filter(|tried| *tried == index).count();
-                let health = match &endpoint.out {
+                let health = match &endpoint.ejected {
                     None => 0,
                     Some(_) if endpoint.is_due(now) => 1,
                     Some(_) => 3,
                 };
-                let failed = endpoint.out.as_ref().and(endpoint.last_failure);
-                // In turn: the distance from the one whose turn it is.
-                let distance = (index + size - self.turn % size) % size;
+                let failed = endpoint.ejected.as_ref().and(endpoint.last_failure);
+                // Round-robin among equals.
+                let distance = (index + size - self.next % size) % size;
                 (2 * times + health, endpoint.in_flight, failed, distance)
             })
             .map(|(index, _)| index)
     }
 
-    /// Gives a choice back, with what it told about the server.
+    /// Whether calls to an endpoint may use idle connections. A server that closes its connections without
+    /// announcing it breaks them, and nothing is gained from keeping them.
+    pub fn may_reuse_connections(&self, index: usize, now: Instant) -> bool {
+        let endpoint = self.endpoints.get(index);
+        let failed = endpoint.and_then(|endpoint| endpoint.reuse_failed);
+        failed.is_none_or(|failed| now.saturating_duration_since(failed) >= REUSE_PAUSE)
+    }
+
+    /// A call broke that may have used an idle connection.
+    pub fn reuse_failed(&mut self, index: usize, now: Instant) {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.reuse_failed = Some(now);
+        }
+    }
+
+    /// Reports the result of a call to the selected endpoint.
     pub fn report(
         &mut self,
         selection: Selection,
@@ -149,34 +184,34 @@ impl EndpointPool {
         now: Instant,
     ) -> Option<EndpointEvent> {
         let alone = self.endpoints.len() == 1;
-        let ejection = self.ejection;
+        let rules = self.outlier_detection;
         let endpoint = self.endpoints.get_mut(selection.index)?;
         endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-        if let Some(out) = endpoint.out.as_mut().filter(|_| selection.probe) {
-            out.probe = false;
+        if let Some(ejected) = endpoint.ejected.as_mut().filter(|_| selection.probe) {
+            ejected.probing = false;
         }
         match call_result {
             CallResult::Neutral => None,
             CallResult::Success => {
                 endpoint.failures = 0;
-                endpoint.out.take().map(|_| EndpointEvent::Readmitted)
+                endpoint.ejected.take().map(|_| EndpointEvent::Readmitted)
             }
             CallResult::Failure => {
                 endpoint.failures = endpoint.failures.saturating_add(1);
                 endpoint.last_failure = Some(now);
-                let lasts = match &endpoint.out {
-                    // What was under way when it was left out says nothing new.
+                let duration = match &endpoint.ejected {
+                    // A call that began before the ejection, or a write: no news.
                     Some(_) if !selection.probe => return None,
-                    Some(out) => (out.lasts * 2).min(ejection.longest),
-                    None if alone || endpoint.failures < ejection.after => return None,
-                    None => ejection.first.min(ejection.longest),
+                    Some(ejected) => (ejected.duration * 2).min(rules.max_ejection_time),
+                    None if alone || endpoint.failures < rules.consecutive_failures => return None,
+                    None => rules.base_ejection_time.min(rules.max_ejection_time),
                 };
-                endpoint.out = Some(Ejection {
+                endpoint.ejected = Some(Ejected {
                     since: now,
-                    lasts,
-                    probe: false,
+                    duration,
+                    probing: false,
                 });
-                Some(EndpointEvent::Ejected(lasts))
+                Some(EndpointEvent::Ejected(duration))
             }
         }
     }

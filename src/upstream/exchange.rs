@@ -1,55 +1,57 @@
-//! One request, one bounded answer.
+//! One request, one bounded response.
 
-use super::instrumented_client::{InstrumentedClient, outcome};
-use crate::telemetry::trace_context;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use std::error::Error;
 use tokio::time::{Instant, timeout_at};
 
-/// An announced length is believed up to this many bytes; a larger body grows the buffer as it comes.
+/// The initial buffer follows the announced length up to this many bytes; a larger body grows it on arrival.
 const INITIAL_BUFFER: usize = 4 << 20;
 
-/// What one exchange may cost.
+/// A body with an error status is read up to this many bytes; the rest is dropped.
+pub const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// Limits of one exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeLimits {
-    /// When the whole answer must be there, body included.
+    /// When the whole response must have arrived, body included.
     pub deadline: Instant,
-    /// The largest body taken, in bytes.
+    /// The largest body accepted, in bytes.
     pub max_body: usize,
 }
 
-/// A complete answer, whatever its status.
+/// A complete response, whatever its status.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status line's code.
     pub status: StatusCode,
     /// All headers as received.
     pub headers: HeaderMap,
-    /// The whole body, at most [`ExchangeLimits::max_body`] bytes.
+    /// The whole body of a success, at most [`ExchangeLimits::max_body`] bytes; of any other status the
+    /// first [`MAX_ERROR_BODY`] bytes.
     pub body: Bytes,
 }
 
-/// Why there is no answer. No variant carries the URL or a header, so none can carry a token.
+/// Why there is no response. No variant carries the URL or a header, so none can carry a token.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TransportError {
     /// No connection: nothing of the request has left this process.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The deadline passed; the other side may or may not have acted.
+    /// The deadline passed; the server may or may not have acted.
     #[error("no complete answer in time")]
     Timeout,
-    /// The answer is larger than allowed.
-    #[error("the answer is larger than {limit} bytes")]
+    /// The response is larger than allowed.
+    #[error("the response is larger than {limit} bytes")]
     TooLarge {
         /// The limit in force, in bytes.
         limit: usize,
     },
-    /// The connection broke; the other side may have acted.
-    #[error("the exchange broke off: {0}")]
+    /// The connection broke; the server may have acted.
+    #[error("the exchange was interrupted: {0}")]
     Interrupted(String),
-    /// What came is not HTTP, or more of a head than anybody reads; the other side may have acted.
-    #[error("the answer is not HTTP: {0}")]
+    /// The response is not HTTP, or its head is too large; the server may have acted.
+    #[error("the response is not HTTP: {0}")]
     InvalidHttp(String),
 }
 
@@ -62,7 +64,7 @@ impl TransportError {
         let cause = innermost(&error);
         if error.is_connect() {
             Self::Connect(cause)
-        } else if chain(&error).any(is_no_http) {
+        } else if chain(&error).any(is_parse_error) {
             Self::InvalidHttp(cause)
         } else {
             Self::Interrupted(cause)
@@ -70,7 +72,7 @@ impl TransportError {
     }
 }
 
-/// reqwest's own message only names the phase; the cause an operator needs is at the chain's end.
+/// reqwest's own message only names the phase; the cause that helps an operator is the chain's last.
 fn innermost(error: &reqwest::Error) -> String {
     chain(error)
         .last()
@@ -87,66 +89,81 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
     })
 }
 
-fn is_no_http(cause: &(dyn Error + 'static)) -> bool {
+fn is_parse_error(cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<hyper::Error>()
         .is_some_and(hyper::Error::is_parse)
 }
 
-/// Sends `request` and collects the answer within `limits`.
-pub async fn exchange(
-    client: &InstrumentedClient,
-    mut request: reqwest::Request,
+/// Sends `request` and collects the response within `limits`.
+pub(super) async fn send(
+    client: &reqwest::Client,
+    request: reqwest::Request,
     limits: ExchangeLimits,
 ) -> Result<Response, TransportError> {
-    // `timeout_at` would send a request first and look at the clock then.
-    if limits.deadline <= Instant::now() {
-        return Err(TransportError::Timeout);
-    }
-    let headers = request.headers_mut();
-    trace_context::for_each_header(|name, value| {
-        if let Ok(value) = http::HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    });
-    let call = client.metrics().begin(request.url());
-    let answer = timeout_at(limits.deadline, collect(client, request, limits.max_body))
+    timeout_at(limits.deadline, collect(client, request, limits.max_body))
         .await
-        .unwrap_or(Err(TransportError::Timeout));
-    call.end(outcome(&answer));
-    answer
+        .unwrap_or(Err(TransportError::Timeout))
 }
 
 async fn collect(
     client: &reqwest::Client,
     request: reqwest::Request,
-    limit: usize,
+    max_body: usize,
 ) -> Result<Response, TransportError> {
     let mut response = client
         .execute(request)
         .await
         .map_err(TransportError::from_reqwest)?;
+    let body = if response.status().is_success() {
+        whole_body(&mut response, max_body).await?
+    } else {
+        start_of_body(&mut response, max_body.min(MAX_ERROR_BODY)).await?
+    };
+    Ok(Response {
+        status: response.status(),
+        headers: std::mem::take(response.headers_mut()),
+        body,
+    })
+}
+
+/// The body, or an error when it has more than `limit` bytes.
+async fn whole_body(
+    response: &mut reqwest::Response,
+    limit: usize,
+) -> Result<Bytes, TransportError> {
     let announced = response.content_length().unwrap_or(0);
     if announced > limit as u64 {
         return Err(TransportError::TooLarge { limit });
     }
     let mut body =
         BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(INITIAL_BUFFER));
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(TransportError::from_reqwest)?
-    {
+    while let Some(chunk) = next_chunk(response).await? {
         if body.len() + chunk.len() > limit {
             return Err(TransportError::TooLarge { limit });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Response {
-        status: response.status(),
-        headers: std::mem::take(response.headers_mut()),
-        body: body.freeze(),
-    })
+    Ok(body.freeze())
+}
+
+/// The first `limit` bytes of the body; the rest is left unread, and the connection is closed.
+async fn start_of_body(
+    response: &mut reqwest::Response,
+    limit: usize,
+) -> Result<Bytes, TransportError> {
+    let mut body = BytesMut::new();
+    while body.len() < limit
+        && let Some(chunk) = next_chunk(response).await?
+    {
+        let wanted = chunk.len().min(limit - body.len());
+        body.extend_from_slice(&chunk.slice(..wanted));
+    }
+    Ok(body.freeze())
+}
+
+async fn next_chunk(response: &mut reqwest::Response) -> Result<Option<Bytes>, TransportError> {
+    response.chunk().await.map_err(TransportError::from_reqwest)
 }
 
 #[cfg(test)]
@@ -155,16 +172,20 @@ mod tests {
     use std::time::Duration;
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
+    fn get(url: &str) -> reqwest::Request {
+        reqwest::Request::new(http::Method::GET, url.parse().unwrap())
+    }
+
     async fn ask(answer: ResponseTemplate, max_body: usize) -> Result<Response, TransportError> {
         let server = MockServer::start().await;
         Mock::given(any()).respond_with(answer).mount(&server).await;
         let client = crate::upstream::client(crate::upstream::ClientSettings::default()).unwrap();
-        let request = client.get(server.uri()).build().unwrap();
+        let request = get(&server.uri());
         let limits = ExchangeLimits {
             deadline: Instant::now() + Duration::from_millis(500),
             max_body,
         };
-        exchange(&client, request, limits).await
+        client.send(request, limits).await
     }
 
     #[tokio::test]
@@ -175,6 +196,15 @@ mod tests {
             ask(body, 4).await,
             Err(TransportError::TooLarge { limit: 4 })
         ));
+    }
+
+    #[tokio::test]
+    async fn of_an_error_the_first_64_kib_are_read() {
+        let body = ResponseTemplate::new(400).set_body_string("x".repeat(10 << 20));
+        assert_eq!(ask(body, 1 << 30).await.unwrap().body.len(), MAX_ERROR_BODY);
+        let small = ResponseTemplate::new(503).set_body_string("12345");
+        assert_eq!(ask(small.clone(), 4).await.unwrap().body, "1234");
+        assert_eq!(ask(small, 5).await.unwrap().body, "12345");
     }
 
     #[tokio::test]
@@ -193,12 +223,12 @@ mod tests {
     async fn nothing_is_sent_after_the_deadline() {
         let server = MockServer::start().await;
         let client = crate::upstream::client(crate::upstream::ClientSettings::default()).unwrap();
-        let request = client.get(server.uri()).build().unwrap();
+        let request = get(&server.uri());
         let limits = ExchangeLimits {
             deadline: Instant::now(),
             max_body: 10,
         };
-        let answer = exchange(&client, request, limits).await;
+        let answer = client.send(request, limits).await;
         assert!(matches!(answer, Err(TransportError::Timeout)));
         assert!(server.received_requests().await.unwrap().is_empty());
     }
@@ -211,15 +241,12 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        let request = client
-            .get(format!("http://127.0.0.1:{port}/"))
-            .build()
-            .unwrap();
+        let request = get(&format!("http://127.0.0.1:{port}/"));
         let limits = ExchangeLimits {
             deadline: Instant::now() + Duration::from_secs(5),
             max_body: 10,
         };
-        let error = exchange(&client, request, limits).await.unwrap_err();
+        let error = client.send(request, limits).await.unwrap_err();
         assert!(matches!(error, TransportError::Connect(_)), "{error}");
         assert!(!error.to_string().contains("127.0.0.1"), "{error}");
     }

@@ -1,45 +1,60 @@
 //! Calls to a service that has one or several equal endpoints.
 
-use super::concurrency_limit::{ConcurrencyLimit, Overloaded};
-use super::counters::UpstreamCounters;
+use super::concurrency_limit::{ConcurrencyLimit, FairnessKey, Overloaded};
 use super::endpoint_pool::{CallResult, EndpointEvent, EndpointPool, OutlierDetection, Selection};
-use super::exchange::{ExchangeLimits, Response, TransportError, exchange};
-use super::instrumented_client::InstrumentedClient;
+use super::exchange::{ExchangeLimits, Response, TransportError};
+use super::instrumented::{Connection, InstrumentedClient};
+use super::metrics::LoadBalancerMetrics;
 use super::retry::{self, AttemptResult, Idempotency, RetryDecision};
 use super::retry_budget::RetryBudget;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// An endpoint that may be back is not waited for as long as one that works.
+/// The longest exchange of a probe, so that the read still has time for another endpoint.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the endpoints are called.
 #[derive(Debug, Clone, Copy)]
 pub struct UpstreamPolicy {
-    /// When an endpoint is left out.
-    pub ejection: OutlierDetection,
-    /// How often one call is sent again at most.
+    /// When an endpoint is ejected.
+    pub outlier_detection: OutlierDetection,
+    /// Most retries of one call.
     pub retries: u32,
-    /// Calls under way at once.
+    /// Most calls at once.
     pub max_in_flight: usize,
-    /// Calls that wait for that.
+    /// Most calls that wait for their turn.
     pub max_queue: usize,
 }
 
-/// What one call may cost.
+/// What one call may cost, and how it is treated.
 #[derive(Debug, Clone, Copy)]
 pub struct CallOptions {
     /// When it must be over, with all waiting and all retries.
     pub deadline: Instant,
-    /// How long one exchange may take.
+    /// Longest time for one exchange.
     pub timeout: Duration,
-    /// The largest body taken, in bytes.
+    /// The largest body accepted, in bytes.
     pub max_body: usize,
+    /// Whether it may reach an endpoint twice.
+    pub idempotency: Idempotency,
+    /// Whose turn in the queue it takes.
+    pub fairness_key: FairnessKey,
+    /// The index of the endpoint to call while that works.
+    pub preferred_endpoint: Option<usize>,
 }
 
-/// Why there is no answer.
+/// A response, and where it came from.
+#[derive(Debug)]
+pub struct BalancedResponse {
+    /// The response.
+    pub response: Response,
+    /// The index of the endpoint.
+    pub endpoint: usize,
+}
+
+/// Why there is no response.
 #[derive(Debug, Clone, Error)]
 pub enum CallError {
     /// The call was not made.
@@ -53,56 +68,60 @@ pub enum CallError {
 /// One service at one or several endpoints.
 #[derive(Debug)]
 pub struct LoadBalancer {
-    /// What the log calls the endpoints.
+    /// The endpoints' names in logs and metrics.
     names: Vec<String>,
     pool: Mutex<EndpointPool>,
     retry_budget: Mutex<RetryBudget>,
     concurrency_limit: ConcurrencyLimit,
     retries: u32,
-    counters: Arc<UpstreamCounters>,
+    metrics: LoadBalancerMetrics,
 }
 
 impl LoadBalancer {
-    /// One endpoint for each of `names`.
+    /// One endpoint for each of `names`, which become values of a metric label.
     #[must_use]
-    pub fn new(names: Vec<String>, rules: UpstreamPolicy, counters: Arc<UpstreamCounters>) -> Self {
-        // As many as can be under way when an endpoint dies: all of them may go to another one,
-        // however quiet it was before.
-        let floor = rules.max_in_flight as u64;
+    pub fn new(names: Vec<String>, policy: UpstreamPolicy, metrics: LoadBalancerMetrics) -> Self {
+        // When an endpoint dies, all calls under way may go to another one, however quiet it was before.
+        let floor = policy.max_in_flight as u64;
         Self {
-            pool: Mutex::new(EndpointPool::new(names.len(), rules.ejection)),
+            pool: Mutex::new(EndpointPool::new(names.len(), policy.outlier_detection)),
             retry_budget: Mutex::new(RetryBudget::new(floor, Instant::now())),
             concurrency_limit: ConcurrencyLimit::new(
-                rules.max_in_flight,
-                rules.max_queue,
-                Arc::clone(&counters),
+                policy.max_in_flight,
+                policy.max_queue,
+                metrics.clone(),
             ),
-            retries: rules.retries,
+            retries: policy.retries,
             names,
-            counters,
+            metrics,
         }
     }
 
-    /// Makes one call. `request` makes the request for the endpoint at a place in the list, anew
-    /// each time it is sent.
+    /// Makes one call. `request` builds the request for the endpoint with an index, anew for each
+    /// attempt.
     pub async fn call(
         &self,
         client: &InstrumentedClient,
         request: impl Fn(usize) -> Result<reqwest::Request, TransportError>,
-        repeat: Idempotency,
-        limits: CallOptions,
-    ) -> Result<Response, CallError> {
-        self.counters.calls.inc();
-        let _permit = self.concurrency_limit.acquire(limits.deadline).await?;
-        lock(&self.retry_budget).request(Instant::now());
+        options: CallOptions,
+    ) -> Result<BalancedResponse, CallError> {
+        self.metrics.requests.inc();
+        let permit = self
+            .concurrency_limit
+            .acquire(options.fairness_key, options.deadline);
+        let _permit = permit.await?;
+        self.retry_budget.lock().request(Instant::now());
         let mut tried = Vec::new();
-        let mut attempt = self.begin(&tried, repeat)?;
+        let mut attempt = self.begin(&tried, options)?;
         loop {
             let index = attempt.selection.index;
-            let outcome = attempt.exchange(client, request(index)?, limits).await;
+            let result = attempt.exchange(client, request(index)?, options).await;
             tried.push(index);
-            let Some(next) = self.next(&outcome, &tried, repeat, limits.deadline) else {
-                return Ok(outcome?);
+            let Some(next) = self.next(&result, &tried, options) else {
+                return Ok(BalancedResponse {
+                    response: result?,
+                    endpoint: index,
+                });
             };
             if !next.backoff.is_zero() {
                 tokio::time::sleep(next.backoff).await;
@@ -111,66 +130,74 @@ impl LoadBalancer {
         }
     }
 
-    fn begin(&self, tried: &[usize], repeat: Idempotency) -> Result<Attempt<'_>, TransportError> {
-        let repeatable = repeat == Idempotency::Safe;
-        let selection = lock(&self.pool).select(Instant::now(), tried, repeatable);
-        let selection =
-            selection.ok_or_else(|| TransportError::Connect("no endpoint".to_owned()))?;
+    fn begin(&self, tried: &[usize], options: CallOptions) -> Result<Attempt<'_>, TransportError> {
+        let read = options.idempotency == Idempotency::Safe;
+        let preferred = options.preferred_endpoint;
+        let (mut pool, now) = (self.pool.lock(), Instant::now());
+        let selection = pool
+            .select(now, tried, read, preferred)
+            .ok_or_else(|| TransportError::Connect("no endpoint".to_owned()))?;
+        let connection = if read && pool.may_reuse_connections(selection.index, now) {
+            Connection::Pooled
+        } else {
+            Connection::New
+        };
         Ok(Attempt {
-            service: self,
+            balancer: self,
             selection,
+            connection,
             call_result: CallResult::Neutral,
         })
     }
 
-    /// Where and when the call is made once more; `None` when that is it.
+    /// The retry that follows `result`; `None` when the call is over.
     fn next(
         &self,
-        outcome: &AttemptResult,
+        result: &AttemptResult,
         tried: &[usize],
-        repeat: Idempotency,
-        deadline: Instant,
+        options: CallOptions,
     ) -> Option<Next<'_>> {
-        let again = retry::decide(outcome, repeat);
+        let decision = retry::decide(result, options.idempotency);
         let times = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-        if again == RetryDecision::No || times > self.retries {
+        if decision == RetryDecision::No || times > self.retries {
             return None;
         }
-        let attempt = self.begin(tried, repeat).ok()?;
+        let attempt = self.begin(tried, options).ok()?;
         let elsewhere = !tried.contains(&attempt.selection.index);
         let backoff = if elsewhere {
             Duration::ZERO
         } else {
             retry::backoff(times, fastrand::u64(..))
         };
-        if again == RetryDecision::Elsewhere && !elsewhere || Instant::now() + backoff >= deadline {
+        let in_time = Instant::now() + backoff < options.deadline;
+        if decision == RetryDecision::Elsewhere && !elsewhere || !in_time {
             return None;
         }
-        if !lock(&self.retry_budget).retry(Instant::now()) {
-            self.counters.budget_exhausted.inc();
+        if !self.retry_budget.lock().retry(Instant::now()) {
+            self.metrics.retry_budget_exhausted.inc();
             return None;
         }
-        self.counters.retries.inc();
+        self.metrics.retries.inc();
         if elsewhere {
-            self.counters.failovers.inc();
+            self.metrics.failovers.inc();
         }
         Some(Next { attempt, backoff })
     }
 
-    fn note(&self, selection: Selection, change: EndpointEvent) {
-        let endpoint = self.names.get(selection.index).map(String::as_str);
-        match change {
-            EndpointEvent::Ejected(lasts) => {
-                self.counters.ejections.inc();
-                tracing::warn!(
-                    endpoint,
-                    seconds = lasts.as_secs_f64(),
-                    "an endpoint is left out"
-                );
+    fn on_event(&self, selection: Selection, event: EndpointEvent) {
+        let endpoint = self
+            .names
+            .get(selection.index)
+            .map_or("unknown", String::as_str);
+        match event {
+            EndpointEvent::Ejected(duration) => {
+                self.metrics.ejected(endpoint);
+                let seconds = duration.as_secs_f64();
+                tracing::warn!(endpoint, seconds, "endpoint ejected");
             }
             EndpointEvent::Readmitted => {
-                self.counters.readmissions.inc();
-                tracing::info!(endpoint, "an endpoint is back");
+                self.metrics.readmitted(endpoint);
+                tracing::info!(endpoint, "endpoint readmitted");
             }
         }
     }
@@ -181,10 +208,11 @@ struct Next<'b> {
     backoff: Duration,
 }
 
-/// One exchange with one endpoint. Dropped early, it says nothing about the endpoint.
+/// One exchange with one endpoint. Canceled, it says nothing about the endpoint.
 struct Attempt<'b> {
-    service: &'b LoadBalancer,
+    balancer: &'b LoadBalancer,
     selection: Selection,
+    connection: Connection,
     call_result: CallResult,
 }
 
@@ -193,37 +221,41 @@ impl Attempt<'_> {
         mut self,
         client: &InstrumentedClient,
         request: reqwest::Request,
-        limits: CallOptions,
+        options: CallOptions,
     ) -> AttemptResult {
         let started = Instant::now();
         let timeout = if self.selection.probe {
-            limits.timeout.min(PROBE_TIMEOUT)
+            options.timeout.min(PROBE_TIMEOUT)
         } else {
-            limits.timeout
+            options.timeout
         };
         let limits = ExchangeLimits {
-            deadline: limits.deadline.min(started + timeout),
-            max_body: limits.max_body,
+            deadline: options.deadline.min(started + timeout),
+            max_body: options.max_body,
         };
-        let outcome = exchange(client, request, limits).await;
-        self.call_result = retry::call_result(&outcome, started.elapsed(), timeout);
-        outcome
+        let result = client.send_on(self.connection, request, limits).await;
+        self.call_result = match (&result, self.connection) {
+            // Perhaps the server had closed an idle connection. The next call tells, on a new one.
+            (Err(TransportError::Interrupted(_)), Connection::Pooled) => {
+                let mut pool = self.balancer.pool.lock();
+                pool.reuse_failed(self.selection.index, Instant::now());
+                CallResult::Neutral
+            }
+            _ => retry::call_result(&result, started.elapsed(), timeout),
+        };
+        result
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let change =
-            lock(&self.service.pool).report(self.selection, self.call_result, Instant::now());
-        if let Some(change) = change {
-            self.service.note(self.selection, change);
+        let mut pool = self.balancer.pool.lock();
+        let event = pool.report(self.selection, self.call_result, Instant::now());
+        drop(pool);
+        if let Some(event) = event {
+            self.balancer.on_event(self.selection, event);
         }
     }
-}
-
-/// What is guarded is a few numbers, right at every moment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,41 +1,44 @@
-//! The one way out: a shared HTTP client and a bounded exchange.
+//! HTTP calls to other services: one client, bounded exchanges, load balancing and retries.
 //!
-//! Everything that leaves this process (to Glance, to Keystone) goes through [`exchange`], which
-//! holds a deadline and a size limit over the whole answer. The client follows no redirects, since
-//! reqwest would carry `X-Auth-Token` along, and honours no proxy from the environment, so a token
-//! reaches the configured endpoints and nothing else.
+//! Every request to Glance or Keystone leaves through [`InstrumentedClient::send`], which holds one deadline
+//! and one size limit over the whole response. The client follows no redirects, because reqwest would
+//! forward `X-Auth-Token`, and ignores the proxy variables of the environment: a token reaches the
+//! configured endpoints and nothing else.
 //!
-//! Calls to a service that has several endpoints go through [`LoadBalancer`]: `concurrency_limit.rs` says when one may
-//! be made, `endpoint_pool.rs` where, `retry.rs` whether once more, `retry_budget.rs` how often in all.
+//! Calls to a service with several endpoints go through [`LoadBalancer`]: `concurrency_limit.rs` decides when
+//! a call starts, `endpoint_pool.rs` which endpoint it goes to (outlier detection), `retry.rs` whether it
+//! may be sent again (with backoff and jitter), `retry_budget.rs` how many retries there may be in all.
+//! There is no circuit breaker: with every endpoint ejected, the least bad one is still asked, so the first
+//! call after a recovery succeeds. The concurrency limit bounds what that costs.
 
 mod concurrency_limit;
-mod counters;
 mod endpoint_pool;
 mod exchange;
-mod instrumented_client;
+mod instrumented;
 mod load_balancer;
+mod metrics;
 mod retry;
 mod retry_budget;
 pub mod runtime;
 
-pub use concurrency_limit::Overloaded;
-pub use counters::{UpstreamCounters, UpstreamSnapshot};
+pub use concurrency_limit::{FairnessKey, Overloaded};
 pub use endpoint_pool::OutlierDetection;
-pub use exchange::{ExchangeLimits, Response, TransportError, exchange};
-pub use instrumented_client::InstrumentedClient;
-pub use load_balancer::{CallError, CallOptions, LoadBalancer, UpstreamPolicy};
+pub use exchange::{ExchangeLimits, MAX_ERROR_BODY, Response, TransportError};
+pub use instrumented::InstrumentedClient;
+pub use load_balancer::{BalancedResponse, CallError, CallOptions, LoadBalancer, UpstreamPolicy};
+pub use metrics::LoadBalancerMetrics;
 pub use retry::Idempotency;
 
 use std::time::Duration;
 
-/// How the shared client keeps its connections.
+/// Connection settings of the shared client.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
     /// Longest wait for a TCP (and TLS) connection.
     pub connect_timeout: Duration,
     /// Idle connections are closed after this long; keep it below the server's own keep-alive.
     pub idle_timeout: Duration,
-    /// Idle connections kept for each endpoint.
+    /// Most idle connections to one host.
     pub idle_per_host: usize,
 }
 
@@ -49,20 +52,27 @@ impl Default for ClientSettings {
     }
 }
 
-/// Builds the client that all upstream calls share.
+/// Builds the client that all upstream calls share. It speaks HTTP/1.1 only: over HTTP/2 one hung
+/// connection would carry, and hang, every call to a server.
 ///
-/// Fails only when TLS cannot be set up (no usable trust store, say).
+/// Fails only when TLS cannot be set up (no usable trust store, for example).
 pub fn client(settings: ClientSettings) -> Result<InstrumentedClient, reqwest::Error> {
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(settings.connect_timeout)
-        .pool_idle_timeout(settings.idle_timeout)
-        .pool_max_idle_per_host(settings.idle_per_host)
-        .tcp_nodelay(true)
-        .user_agent(concat!("nova-image-proxy/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(InstrumentedClient::new(http))
+    let http = |idle_per_host: usize| {
+        reqwest::Client::builder()
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(settings.idle_timeout)
+            .pool_max_idle_per_host(idle_per_host)
+            .tcp_nodelay(true)
+            .user_agent(concat!("nova-image-proxy/", env!("CARGO_PKG_VERSION")))
+            .build()
+    };
+    Ok(InstrumentedClient::new(
+        http(settings.idle_per_host)?,
+        http(0)?,
+    ))
 }

@@ -1,61 +1,61 @@
-//! Whether a call may be made once more, and when. Pure.
+//! Whether a call may be retried, where and when. Pure.
 
 use super::endpoint_pool::CallResult;
 use super::exchange::{Response, TransportError};
 use std::time::Duration;
 
-/// The wait before the same server is asked again; each further one is twice as long.
+/// The first backoff before the same endpoint is called again; each further one doubles it.
 const BASE_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A server that was given less time than this is not to blame for a time-out.
+/// A time-out after less time than this does not count as the endpoint's failure.
 const MIN_BLAMED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a request may reach a server twice.
+/// Whether a request may reach an endpoint twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idempotency {
-    /// It only reads.
+    /// A read.
     Safe,
-    /// It changes something: it is sent again only when nothing of it was sent.
+    /// A write: sent again only when nothing of it was sent.
     Unsafe,
 }
 
-/// Where a call may be made once more.
+/// Where a call may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// At any server, be it the same after a wait.
+    /// At any endpoint; at the same one after a backoff.
     Anywhere,
-    /// Only at one that was not asked yet: this one has spoken, or took all the time it had.
+    /// Only at an endpoint that was not tried: this one has responded, or used up its time.
     Elsewhere,
     /// Nowhere.
     No,
 }
 
-/// What an attempt came to.
+/// The result of one attempt.
 pub type AttemptResult = Result<Response, TransportError>;
 
-/// What may follow `outcome`.
+/// The retry that `result` allows.
 #[must_use]
-pub fn decide(outcome: &AttemptResult, repeat: Idempotency) -> RetryDecision {
-    let for_a_read = match outcome {
-        // No connection: nothing was sent, so it does not matter what the request does.
+pub fn decide(result: &AttemptResult, idempotency: Idempotency) -> RetryDecision {
+    let for_a_read = match result {
+        // No connection: nothing was sent, so a write may be retried, too.
         Err(TransportError::Connect(_)) => return RetryDecision::Anywhere,
-        // So ends a kept connection that the server closes just as it is used.
+        // Also an idle connection that the server closed at the moment of its use.
         Err(TransportError::Interrupted(_)) => RetryDecision::Anywhere,
         Err(TransportError::Timeout | TransportError::InvalidHttp(_)) => RetryDecision::Elsewhere,
         Ok(answer) if is_gateway_error(answer) => RetryDecision::Elsewhere,
         Ok(_) | Err(TransportError::TooLarge { .. }) => RetryDecision::No,
     };
-    match repeat {
+    match idempotency {
         Idempotency::Safe => for_a_read,
         Idempotency::Unsafe => RetryDecision::No,
     }
 }
 
-/// What `outcome`, after `took`, says about the server, where an exchange may take `timeout`.
+/// What `result`, after `duration`, says about the endpoint, where an exchange may take `timeout`.
 #[must_use]
-pub fn call_result(outcome: &AttemptResult, took: Duration, timeout: Duration) -> CallResult {
-    match outcome {
+pub fn call_result(result: &AttemptResult, duration: Duration, timeout: Duration) -> CallResult {
+    match result {
         Ok(answer) if is_gateway_error(answer) => CallResult::Failure,
         Ok(_) => CallResult::Success,
         Err(
@@ -63,20 +63,20 @@ pub fn call_result(outcome: &AttemptResult, took: Duration, timeout: Duration) -
             | TransportError::Interrupted(_)
             | TransportError::InvalidHttp(_),
         ) => CallResult::Failure,
-        Err(TransportError::Timeout) if took >= MIN_BLAMED_TIMEOUT.min(timeout) => {
+        Err(TransportError::Timeout) if duration >= MIN_BLAMED_TIMEOUT.min(timeout) => {
             CallResult::Failure
         }
         Err(TransportError::Timeout | TransportError::TooLarge { .. }) => CallResult::Neutral,
     }
 }
 
-/// 502, 503, 504: the server, or what stands before it, says that it does not work.
+/// 502, 503, 504: the server, or a proxy before it, says that it does not work.
 fn is_gateway_error(answer: &Response) -> bool {
     matches!(answer.status.as_u16(), 502..=504)
 }
 
-/// The wait before the same server is asked for the `times`th time again. `random` is any number;
-/// it spreads those who failed together over half of the wait.
+/// The wait before the `times`th retry at the same endpoint. `random` is any number: its jitter spreads calls that
+/// failed together over half of the wait.
 #[must_use]
 pub fn backoff(times: u32, random: u64) -> Duration {
     let doubled = BASE_BACKOFF.saturating_mul(1 << times.saturating_sub(1).min(16));
@@ -172,7 +172,7 @@ mod tests {
         RetryDecision::No,
         CallResult::Failure
     )]
-    fn only_what_is_safe_is_sent_again(
+    fn only_reads_and_unsent_writes_are_retried(
         #[case] outcome: AttemptResult,
         #[case] read: RetryDecision,
         #[case] write: RetryDecision,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_late_already_accuses_nobody() {
+    fn a_time_out_of_a_short_remainder_is_not_the_endpoint_s_failure() {
         let late = Err(TransportError::Timeout);
         assert_eq!(
             call_result(&late, MIN_BLAMED_TIMEOUT / 2, MIN_BLAMED_TIMEOUT),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_a_bound_and_are_spread_over_half_of_it() {
+    fn backoff_doubles_up_to_a_bound_with_jitter_over_half_of_it() {
         for (times, longest) in [(1, 50), (2, 100), (3, 200), (6, 1000), (u32::MAX, 1000)] {
             for random in [0, 1, 24_999, 25_000, u64::MAX] {
                 let wait = backoff(times, random).as_millis();

@@ -1,25 +1,24 @@
-//! How many requests may be sent once more: a share of those of the last seconds and a few besides.
+//! The retry budget: retries may be a share of the requests of the last seconds, plus a floor.
 //!
-//! Without a bound, a server in trouble gets a multiple of its usual load just then. Pure: the
-//! caller says what time it is.
+//! Without it, a failing server gets a multiple of its usual load. Pure: the caller passes the time.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One retry for so many requests.
+/// Requests that earn one retry.
 const REQUESTS_PER_RETRY: u64 = 5;
-/// The window is so many slots long…
+/// Slots in the window.
 const SLOTS: usize = 10;
-/// …each of which lasts so long.
+/// The duration of a slot.
 const SLOT: Duration = Duration::from_secs(1);
 
 /// The requests and retries of the last ten seconds.
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// Retries that are free within the window.
+    /// Retries in the window that need no requests.
     floor: u64,
     started: Instant,
-    /// The slot that is filled now, counted from `started`.
+    /// The index of the current slot, counted from `started`.
     current: u64,
     slots: [Slot; SLOTS],
 }
@@ -31,7 +30,7 @@ struct Slot {
 }
 
 impl RetryBudget {
-    /// A budget that allows `floor` retries in ten seconds, however few the requests are.
+    /// A budget that allows `floor` retries in ten seconds with any number of requests.
     #[must_use]
     pub fn new(floor: u64, now: Instant) -> Self {
         Self {
@@ -42,16 +41,16 @@ impl RetryBudget {
         }
     }
 
-    /// Counts a request that is sent for the first time.
+    /// Counts a first attempt.
     pub fn request(&mut self, now: Instant) {
         if let Some(slot) = self.slot(now) {
             slot.requests += 1;
         }
     }
 
-    /// Counts a retry if there may be one.
+    /// Counts a retry, if the budget allows one.
     pub fn retry(&mut self, now: Instant) -> bool {
-        // Old slots are emptied first.
+        // Empties old slots first.
         self.slot(now);
         let sum = |count: fn(&Slot) -> u64| self.slots.iter().map(count).sum::<u64>();
         let allowed = self.floor + sum(|slot| slot.requests) / REQUESTS_PER_RETRY;
@@ -64,7 +63,7 @@ impl RetryBudget {
         true
     }
 
-    /// The slot of this moment; what has left the window is forgotten.
+    /// The current slot; slots that have left the window are emptied.
     fn slot(&mut self, now: Instant) -> Option<&mut Slot> {
         let passed = now.saturating_duration_since(self.started).as_secs() / SLOT.as_secs();
         let stale = passed.saturating_sub(self.current).min(SLOTS as u64);

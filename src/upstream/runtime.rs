@@ -1,18 +1,17 @@
-//! The runtime that upstream work runs on.
+//! The runtime of upstream work.
 //!
-//! An actix worker is a single-threaded runtime: a page of a thousand images parsed there would
-//! stall every other request of that worker, and a pooled connection would live and die with the
-//! worker that opened it. So fetching, parsing and rendering happen here, on a multi-thread
-//! runtime of their own, and a worker only awaits the outcome.
+//! An actix worker is a single-threaded runtime: parsing a page of a thousand images there would stall every
+//! other request of that worker, and a pooled connection would end with the worker that opened it. So
+//! fetching, parsing and rendering run on a multi-thread runtime, and a worker only awaits the result.
 
 use std::future::Future;
 use std::io;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// The task that was to produce an answer is gone: it panicked, or the process is stopping.
+/// A task ended without a result: it panicked, or the process is stopping.
 #[derive(Debug, Clone, Copy, Error)]
-#[error("the task that was to answer ended early")]
+#[error("the task ended without a result")]
 pub struct TaskAborted;
 
 /// A handle to the upstream runtime; clones are cheap.
@@ -20,14 +19,14 @@ pub struct TaskAborted;
 pub struct Spawner(Handle);
 
 impl Spawner {
-    /// A handle to the runtime this is called on.
+    /// A handle to the current runtime.
     #[cfg(test)]
     #[must_use]
     pub fn current() -> Self {
         Self(Handle::current())
     }
 
-    /// Runs `work` in a task of its own, which goes on when the caller stops waiting.
+    /// Runs `work` in a task of its own, which goes on when the caller is canceled.
     pub async fn run<T, F>(&self, work: F) -> Result<T, TaskAborted>
     where
         F: Future<Output = T> + Send + 'static,
@@ -37,8 +36,8 @@ impl Spawner {
     }
 }
 
-/// The running runtime. Dropped, it ends its tasks and waits for none; a bare one would panic when a
-/// failed start drops it in the middle of another runtime.
+/// Owns the runtime. Its drop ends all tasks without waiting; a bare `Runtime` panics when a failed start
+/// drops it inside another runtime.
 #[derive(Debug)]
 pub struct RuntimeGuard(Option<Runtime>);
 
@@ -50,7 +49,7 @@ impl Drop for RuntimeGuard {
     }
 }
 
-/// Starts the runtime. It must be kept for as long as requests are served.
+/// Starts the runtime, which ends when the guard is dropped.
 pub fn start(threads: usize) -> io::Result<(RuntimeGuard, Spawner)> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads.max(1))

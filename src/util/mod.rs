@@ -5,3 +5,4 @@ pub mod endpoint_url;
 pub mod python_json;
 pub mod recent_outcomes;
 pub mod single_flight;
+pub mod slot_table;

@@ -126,7 +126,7 @@ fn write(client: &mut Connection, n: &str) -> u16 {
 
 const HIT: &str = "nova-image-proxy; hit";
 const MISS: &str = "nova-image-proxy; fwd=miss";
-const BYPASS: &str = "nova-image-proxy; fwd=bypass";
+const BYPASS: &str = "nova-image-proxy; fwd=bypass; detail=write-pending";
 
 #[tokio::test]
 async fn a_read_is_answered_again_without_glance_and_a_write_ends_that() {

@@ -206,6 +206,7 @@ async fn a_file_outlives_the_process_that_wrote_it() {
     let settings = Settings {
         database: Some(folder.path().join("glance.sqlite")),
         sample_images: false,
+        ..Settings::default()
     };
     let glance = EmbeddedGlance::start(&settings).unwrap();
     call(

@@ -1,4 +1,4 @@
-//! Two Glances on one database, of which one is killed.
+//! Two Glances on one database, of which one is killed; and two of which one lags behind the other.
 //!
 //! The Glances are the embedded ones of two more processes; each tells its address in the alternate
 //! links of the images it shows.
@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::gateway::Gateway;
+use crate::misbehaving_server::{self, Wire, answer};
 use crate::process::Process;
 use crate::raw::{self, Answer, Request};
+use crate::server::{Received, Server};
 
 const CLIENTS: usize = 8;
 
@@ -109,7 +112,7 @@ fn no_read_fails_when_one_of_two_glances_is_killed() {
     );
     let log = gateway.log();
     assert!(
-        log.contains("an endpoint is left out") && log.contains(&first_at),
+        log.contains("endpoint ejected") && log.contains(&first_at),
         "{log}"
     );
     assert!(!log.contains("panicked"), "{log}");
@@ -141,4 +144,87 @@ fn wait_for_more(reads: &AtomicUsize, more: usize, stop: &AtomicBool) {
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A Glance with the images `newest`, …, 0, in this order, which responds 400 to a marker it does not know.
+fn paging_glance(newest: usize) -> impl Fn(&Received) -> Wire {
+    move |request| {
+        let (_, query) = request.path.split_once('?').unwrap();
+        let value = |name: &str| {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let mut values = pairs.filter(|pair| pair.0 == name).map(|pair| pair.1);
+            values.next().map(|value| value.parse::<usize>().unwrap())
+        };
+        let start = match value("marker") {
+            None => newest + 1,
+            Some(marker) if marker <= newest => marker,
+            Some(_) => return answer(400, "<html><body>marker not found</body></html>"),
+        };
+        let end = start.saturating_sub(value("limit").unwrap());
+        let images: Vec<_> = (end..start)
+            .rev()
+            .map(|n| json!({"id": n.to_string()}))
+            .collect();
+        let mut page = json!({"images": images});
+        if end > 0 {
+            page["next"] = json!(format!("/v2/images?marker={end}"));
+        }
+        answer(200, page.to_string())
+    }
+}
+
+fn gateway_to(first: &Server, second: &Server) -> Gateway {
+    Gateway::start(&[
+        ("AUTH__MODE", "none"),
+        (
+            "GLANCE__ENDPOINTS",
+            &format!("{},{}", first.url(), second.url()),
+        ),
+        ("GLANCE__PAGE_SIZE", "10"),
+        ("CACHE__ENABLED", "false"),
+        ("LOG__ACCESS", "false"),
+    ])
+}
+
+#[test]
+fn each_list_comes_from_one_endpoint_so_one_that_lags_fails_none() {
+    let [ahead, behind] = [49, 34].map(|newest| misbehaving_server::start(paging_glance(newest)));
+    let gateway = gateway_to(&ahead, &behind);
+    let mut lengths = Vec::new();
+    for _ in 0..10 {
+        let list = get(gateway.base(), "/v2.1/images");
+        assert_eq!(list.status, 200, "{}", list.text());
+        let list = list.json();
+        let ids = list["images"].as_array().unwrap().iter();
+        let ids: Vec<usize> = ids
+            .map(|image| image["id"].as_str().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(ids, (0..ids.len()).rev().collect::<Vec<_>>());
+        lengths.push(ids.len());
+    }
+    assert!(
+        lengths.contains(&50) && lengths.contains(&35),
+        "{lengths:?}"
+    );
+}
+
+/// The endpoint that began the list fails, and the other one knows none of the images shown: nobody can tell how
+/// many are missing between.
+#[test]
+fn a_list_is_not_continued_by_an_endpoint_that_knows_none_of_its_images() {
+    let calls = AtomicUsize::new(0);
+    let whole = paging_glance(49);
+    let failing = misbehaving_server::start(move |request| {
+        if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+            whole(request)
+        } else {
+            answer(503, "")
+        }
+    });
+    let behind = misbehaving_server::start(paging_glance(34));
+    let gateway = gateway_to(&failing, &behind);
+    let list = get(gateway.base(), "/v2.1/images");
+    assert_eq!(list.status, 503, "{}", list.text());
+    let list = get(gateway.base(), "/v2.1/images");
+    assert_eq!(list.status, 200, "{}", list.text());
 }

@@ -7,12 +7,16 @@ use std::path::Path;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::properties::{metadata, microversion, query, routes, view};
+use crate::properties::{
+    metadata, microversion, query, raw_requests, request_framing, routes, view,
+};
 
 #[rstest]
 #[case("metadata", metadata::holds)]
 #[case("microversion", microversion::holds)]
 #[case("query", query::holds)]
+#[case("raw_requests", raw_requests::holds)]
+#[case("request_framing", request_framing::holds)]
 #[case("routes", routes::holds)]
 #[case("view", view::holds)]
 fn the_corpus_still_holds(#[case] target: &str, #[case] holds: fn(&[u8])) {
@@ -91,6 +95,20 @@ proptest! {
         let image = IMAGE.replace('\n', " ");
         let page = format!("{image}\n{{\"images\": [{image}, {}]}}", String::from_utf8_lossy(&data));
         view::holds(page.as_bytes());
+    }
+
+    #[test]
+    fn requests(
+        pieces in proptest::sample::select(&["x", "0", "3", "9"][..]),
+        data in input(&[
+            "GET / HTTP/1.1\r\nHost: x\r\n", "POST /x HTTP/1.1\r\n", "HEAD / HTTP/1.0\r\n", "CONNECT x:1 HTTP/1.1\r\n",
+            "Host: x\r\n", "\r\n", "\n", "\r", "\r\n\r\n", "Content-Length: 5\r\n", "content-length:0\r\n", "hello",
+            "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n", "0\r\n\r\n", "2;a=b\r\n{}\r\n", "0\r\nA: b\r\n\r\n",
+            "Connection: close\r\n", "Connection: keep-alive, Upgrade\r\n", "Upgrade: websocket\r\n",
+            "Expect: 100-continue\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ": ", " ", "HTTP/1.1\r\n",
+        ]),
+    ) {
+        request_framing::holds(&[pieces.as_bytes(), &data].concat());
     }
 
     #[test]

@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod access_log;
 #[cfg(test)]
-mod bounds;
-#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod chaos;
@@ -13,33 +11,39 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
-mod crowd;
-#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
-mod footprint;
+mod expectations;
 #[cfg(test)]
-mod front;
+mod footprint;
 #[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
-mod hostile;
+mod glance_stub;
+#[cfg(test)]
+mod http;
 #[cfg(test)]
 mod image_ids;
 #[cfg(test)]
+mod invalid_responses;
+#[cfg(test)]
 mod keystone;
 #[cfg(test)]
-mod liar;
+mod limits;
 #[cfg(test)]
-mod lies;
+mod malformed_requests;
 #[cfg(test)]
 mod metric_names;
+#[cfg(test)]
+mod misbehaving_server;
+#[cfg(test)]
+mod pipelining;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -54,12 +58,16 @@ mod recorded;
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
 #[cfg(test)]
+mod request_table;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 #[path = "../openstack/server.rs"]
 mod server;
+#[cfg(test)]
+mod slow_clients;
 #[cfg(test)]
 mod stale;
 #[cfg(test)]

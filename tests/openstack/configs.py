@@ -8,9 +8,13 @@ SERVICES = {
     "keystone": "keystone.wsgi.api:application",
     "glance": "glance.wsgi.api:application",
     "nova": "nova.wsgi.osapi_compute:application",
-    # Another one on the same database; it runs only for who starts it.
+    # Two more on the same database, which run only for tests that start them: another one, and one that
+    # closes each connection without saying so.
     "glance2": "glance.wsgi.api:application",
+    "glance-silent-close": "glance.wsgi.api:application",
 }
+
+EXTRA = ("glance2", "glance-silent-close")
 
 COMMON = """\
 [DEFAULT]

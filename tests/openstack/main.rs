@@ -19,6 +19,9 @@ mod old_client;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+#[path = "../api/process.rs"]
+mod process;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod recorded;
@@ -32,6 +35,8 @@ mod services;
 mod stack;
 #[cfg(test)]
 mod stub;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod wall;
 #[cfg(test)]

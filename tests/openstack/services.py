@@ -150,7 +150,7 @@ class Stack:
     def restart(self, name, python):
         """Starts one service of a stack that is already set up, where it was before."""
         self.url(name)
-        if name == "glance2":
+        if name in configs.EXTRA:
             self.services[name]["options"] = self.services["glance"]["options"]
         if "options" not in self.services[name]:
             raise StackError(f"{name} never ran in {self.home}; use `stack.py up`")
@@ -214,7 +214,10 @@ class Stack:
 def uwsgi(name, python, port, options, **_):
     """How a service is started; `--lazy-apps` because sqlite connections do not survive a fork."""
     address = f"127.0.0.1:{port}"
-    if options["keepalive"]:
+    if name == "glance-silent-close":
+        # uWSGI's own way: the connection ends after each answer, which does not say so.
+        listen = ["--http-socket", address]
+    elif options["keepalive"]:
         # uWSGI's router keeps the clients' connections, so that an idle one holds no worker.
         listen = ["--http", address, "--http-keepalive=75", "--http-auto-chunked"]
     else:

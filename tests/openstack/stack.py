@@ -5,6 +5,7 @@
     stack.py up [--with-nova]           start them, fill them, print and write DIR/stack.json
     stack.py stop glance                take one service away, for outage tests; `start glance` returns it
     stack.py start glance2              a second Glance on the same database; `kill glance2` as by kill -9
+    stack.py start glance-silent-close  one more, in uWSGI's http-socket mode without "Connection: close"
     stack.py hints                      how to talk to them, and to a gateway in front of them
     stack.py token demo                 a token for a user (--project NAME, --unscoped)
     stack.py seed --bulk 10000          that many public images more; `--unbulk` removes them

@@ -105,15 +105,23 @@ impl Stack {
 
     /// A second Glance on the same database, until the guard is dropped, and its URL.
     pub fn second_glance(&self) -> (Running<'_>, String) {
-        let said = self.command("start", "glance2");
-        let url = said.trim().rsplit(' ').next().unwrap().to_owned();
-        (
-            Running {
-                stack: self,
-                service: "glance2",
-            },
-            url,
-        )
+        self.start("glance2")
+    }
+
+    /// A Glance on the same database that closes each connection without saying so, as uWSGI's `http-socket`
+    /// does; until the guard is dropped, and its URL.
+    pub fn silently_closing_glance(&self) -> (Running<'_>, String) {
+        self.start("glance-silent-close")
+    }
+
+    fn start(&self, service: &'static str) -> (Running<'_>, String) {
+        let output = self.command("start", service);
+        let url = output.trim().rsplit(' ').next().unwrap().to_owned();
+        let running = Running {
+            stack: self,
+            service,
+        };
+        (running, url)
     }
 
     /// Ends a service as `kill -9` does.

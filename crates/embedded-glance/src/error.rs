@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use super::json;
+
 /// A refusal, in Glance's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -17,25 +19,32 @@ pub(super) struct Fault {
 /// Which refusal it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// A redirection, in the form of a fault as `WebOb` has it.
+    Found {
+        location: String,
+    },
     BadRequest,
     Unauthorized,
     Forbidden,
     NotFound,
-    /// The methods that the resource has.
+    /// The methods that the resource has. An explanation takes the place of the usual sentence.
     MethodNotAllowed {
         method: String,
         allow: &'static str,
     },
     Conflict,
+    /// The image was deleted during the upload.
+    Gone,
     TooLarge,
+    RangeNotSatisfiable,
     /// What was sent, and whether the answer lists the patch types.
     UnsupportedMediaType {
         sent: String,
         patch: bool,
     },
-    /// Nobody can judge tokens now.
+    /// Tokens cannot be validated now.
     Unavailable,
-    /// Where Glance fails over its own feet, so does this; and where SQLite fails.
+    /// A bug of Glance that is reproduced, or an error of SQLite or of the file system.
     Internal,
 }
 
@@ -62,6 +71,18 @@ impl Fault {
 
     pub(super) fn bad_request(explanation: impl Into<String>) -> Self {
         Self::explained(Kind::BadRequest, explanation)
+    }
+
+    pub(super) fn found(location: String) -> Self {
+        Self::new(Kind::Found { location })
+    }
+
+    /// Bytes of the request are no UTF-8.
+    pub(super) fn undecodable() -> Self {
+        Self::bad_request(
+            "Error decoding your request. Either the URL or the request body contained characters \
+             that could not be decoded by Glance",
+        )
     }
 
     pub(super) fn unauthorized() -> Self {
@@ -114,6 +135,17 @@ impl Fault {
         }
     }
 
+    pub(super) fn gone(explanation: impl Into<String>) -> Self {
+        Self::explained(Kind::Gone, explanation)
+    }
+
+    pub(super) fn range_not_satisfiable(detail: impl Into<String>) -> Self {
+        Self {
+            detail: detail.into(),
+            ..Self::new(Kind::RangeNotSatisfiable)
+        }
+    }
+
     pub(super) fn too_large(explanation: impl Into<String>) -> Self {
         Self::explained(Kind::TooLarge, explanation)
     }
@@ -145,6 +177,27 @@ impl Fault {
         }
     }
 
+    /// The data of an image was refused for what it holds.
+    pub(super) fn wrong_data(detail: impl Into<String>) -> Self {
+        let kind = Kind::UnsupportedMediaType {
+            sent: "application/octet-stream".to_owned(),
+            patch: false,
+        };
+        Self {
+            detail: detail.into(),
+            ..Self::new(kind)
+        }
+    }
+
+    /// A method that the resource once had.
+    pub(super) fn method_withdrawn(allow: &'static str, explanation: &str) -> Self {
+        let kind = Kind::MethodNotAllowed {
+            method: String::new(),
+            allow,
+        };
+        Self::explained(kind, explanation)
+    }
+
     pub(super) fn unavailable() -> Self {
         Self::new(Kind::Unavailable)
     }
@@ -155,14 +208,17 @@ impl Fault {
 
     pub(super) fn status(&self) -> (u16, &'static str) {
         match self.kind {
+            Kind::Found { .. } => (302, "Found"),
             Kind::BadRequest => (400, "Bad Request"),
             Kind::Unauthorized => (401, "Unauthorized"),
             Kind::Forbidden => (403, "Forbidden"),
             Kind::NotFound => (404, "Not Found"),
             Kind::MethodNotAllowed { .. } => (405, "Method Not Allowed"),
             Kind::Conflict => (409, "Conflict"),
+            Kind::Gone => (410, "Gone"),
             Kind::TooLarge => (413, "Request Entity Too Large"),
             Kind::UnsupportedMediaType { .. } => (415, "Unsupported Media Type"),
+            Kind::RangeNotSatisfiable => (416, "Request Range Not Satisfiable"),
             Kind::Unavailable => (503, "Service Unavailable"),
             Kind::Internal => (500, "Internal Server Error"),
         }
@@ -173,6 +229,7 @@ impl Fault {
             return explanation;
         }
         match self.kind {
+            Kind::Found { .. } => "The resource was found at",
             Kind::BadRequest => {
                 "The server could not comply with the request since it is either malformed or \
                  otherwise incorrect."
@@ -186,7 +243,8 @@ impl Fault {
             Kind::NotFound => "The resource could not be found.",
             Kind::Conflict => "There was a conflict when trying to complete your request.",
             Kind::TooLarge => "The body of your request was too large for this server.",
-            Kind::MethodNotAllowed { .. } | Kind::UnsupportedMediaType { .. } => "",
+            Kind::RangeNotSatisfiable => "The Range requested is not available.",
+            Kind::Gone | Kind::MethodNotAllowed { .. } | Kind::UnsupportedMediaType { .. } => "",
             Kind::Unavailable => {
                 "The server is currently unavailable. Please try again at a later time."
             }
@@ -199,6 +257,17 @@ impl Fault {
     fn body(&self, escape: fn(&str) -> String) -> String {
         let detail = escape(&self.detail);
         match &self.kind {
+            Kind::Found { location } => {
+                let location = escape(location);
+                format!(
+                    "{} <a href=\"{location}\">{location}</a>;\nyou should be redirected \
+                     automatically.\n{detail}\n",
+                    self.explanation()
+                )
+            }
+            Kind::MethodNotAllowed { .. } if self.explanation.is_some() => {
+                escape(self.explanation())
+            }
             Kind::MethodNotAllowed { method, .. } => format!(
                 "The method {} is not allowed for this resource. <br /><br />\n{detail}",
                 escape(method)
@@ -212,7 +281,9 @@ impl Fault {
             | Kind::Forbidden
             | Kind::NotFound
             | Kind::Conflict
+            | Kind::Gone
             | Kind::TooLarge
+            | Kind::RangeNotSatisfiable
             | Kind::Unavailable
             | Kind::Internal => {
                 format!("{}<br /><br />\n{detail}\n\n", escape(self.explanation()))
@@ -236,7 +307,7 @@ impl Fault {
                 let body = self.body(str::to_owned);
                 let code = format!("{code} {title}");
                 let value = json!({"message": body, "code": code, "title": title});
-                ("application/json", value.to_string())
+                ("application/json", json::ascii(&value))
             }
             Form::Plain => {
                 let body = strip_tags(&self.body(str::to_owned));
@@ -256,13 +327,18 @@ enum Form {
     Plain,
 }
 
-/// HTML wins a tie; a header that allows neither gets plain text.
+/// HTML wins a tie. A header that allows neither gets plain text, as an absent or empty one does; one
+/// that cannot be read gets HTML.
 fn preferred(accept: Option<&str>) -> Form {
-    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
+    let accept = accept.map(str::trim).unwrap_or_default();
+    if accept.is_empty() {
+        return Form::Plain;
+    }
+    let Some(ranges) = parse_accept(accept) else {
         return Form::Html;
     };
-    let html = quality(accept, "text", "html");
-    let json = quality(accept, "application", "json");
+    let html = quality(&ranges, "text", "html");
+    let json = quality(&ranges, "application", "json");
     if html <= 0.0 && json <= 0.0 {
         Form::Plain
     } else if json > html {
@@ -272,23 +348,70 @@ fn preferred(accept: Option<&str>) -> Form {
     }
 }
 
-/// The quality that an `Accept` header gives a media type: the most specific range decides.
-fn quality(accept: &str, kind: &str, subtype: &str) -> f32 {
+/// One element of an `Accept` header.
+struct MediaRange {
+    kind: String,
+    subtype: String,
+    quality: f32,
+}
+
+/// The elements of an `Accept` header, or nothing where one of them is no media range.
+fn parse_accept(accept: &str) -> Option<Vec<MediaRange>> {
+    let elements = accept.split(',').map(str::trim);
+    elements
+        .filter(|element| !element.is_empty())
+        .map(media_range)
+        .collect()
+}
+
+fn media_range(element: &str) -> Option<MediaRange> {
+    let mut parts = element.split(';').map(str::trim);
+    let (kind, subtype) = parts.next()?.split_once('/')?;
+    let mut quality = 1.0;
+    for parameter in parts {
+        let (name, value) = parameter.split_once('=')?;
+        if !is_token(name) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case("q") {
+            quality = parse_quality(value)?;
+        }
+    }
+    let is_range = is_token(kind) && is_token(subtype) && (kind != "*" || subtype == "*");
+    is_range.then(|| MediaRange {
+        kind: kind.to_ascii_lowercase(),
+        subtype: subtype.to_ascii_lowercase(),
+        quality,
+    })
+}
+
+/// A number from 0 to 1 with at most three digits behind the point.
+fn parse_quality(text: &str) -> Option<f32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_quality = matches!(whole, "0" | "1")
+        && fraction.len() <= 3
+        && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let value = is_quality.then(|| text.parse().ok()).flatten();
+    value.filter(|value| *value <= 1.0)
+}
+
+fn is_token(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
+
+/// The quality that a media type has: the most specific range decides.
+fn quality(ranges: &[MediaRange], kind: &str, subtype: &str) -> f32 {
     let mut best = (0, 0.0);
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let rank = match media.split_once('/') {
-            Some((own, "*")) if own == kind => 2,
-            Some(("*", "*")) => 1,
-            Some((own, own_subtype)) if own == kind && own_subtype == subtype => 3,
-            Some(_) | None => continue,
+    for range in ranges {
+        let rank = match (range.kind.as_str(), range.subtype.as_str()) {
+            (own, own_subtype) if own == kind && own_subtype == subtype => 3,
+            (own, "*") if own == kind => 2,
+            ("*", "*") => 1,
+            _ => continue,
         };
-        let weight = parts
-            .find_map(|part| part.strip_prefix("q=")?.parse().ok())
-            .unwrap_or(1.0);
         if rank > best.0 {
-            best = (rank, weight);
+            best = (rank, range.quality);
         }
     }
     best.1
@@ -344,8 +467,8 @@ mod tests {
     use rstest::rstest;
 
     #[test]
-    fn html_is_the_form_of_a_caller_without_a_wish() {
-        let (media, page) = Fault::not_found("No image found with ID <x>").render(None);
+    fn html_is_escaped() {
+        let (media, page) = Fault::not_found("No image found with ID <x>").render(Some("*/*"));
         assert_eq!(media, "text/html; charset=UTF-8");
         assert_eq!(
             page,
@@ -360,7 +483,7 @@ mod tests {
         assert_eq!(media, "application/json");
         assert_eq!(
             body,
-            r#"{"message":"Access was denied to this resource.<br /><br />\nno\n\n","code":"403 Forbidden","title":"Forbidden"}"#
+            r#"{"message": "Access was denied to this resource.<br /><br />\nno\n\n", "code": "403 Forbidden", "title": "Forbidden"}"#
         );
     }
 
@@ -377,6 +500,11 @@ mod tests {
     #[case("text/html;q=0.2, application/*", Form::Json)]
     #[case("text/html, application/json", Form::Html)]
     #[case("image/png", Form::Plain)]
+    #[case("", Form::Plain)]
+    #[case(" ", Form::Plain)]
+    #[case("nonsense", Form::Html)]
+    #[case("application/json, nonsense", Form::Html)]
+    #[case("application/json;q=2", Form::Html)]
     fn the_form_follows_accept(#[case] accept: &str, #[case] form: Form) {
         assert_eq!(preferred(Some(accept)), form);
     }

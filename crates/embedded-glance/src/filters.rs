@@ -89,7 +89,7 @@ impl ListQuery {
         let mut tags: Vec<String> = params
             .take_all("tag")
             .iter()
-            .map(|tag| tag.trim().to_owned())
+            .map(|tag| python_compat::strip(tag).to_owned())
             .collect();
         check_visibility(&params)?;
         if !["pending", "accepted", "rejected", "all"].contains(&member_status.as_str()) {
@@ -144,8 +144,8 @@ fn check_visibility(params: &Params) -> Result<(), Fault> {
 }
 
 /// Reads what Python's `int` reads: outer spaces, a sign, single underscores between digits.
-fn parse_integer(text: &str) -> Option<i64> {
-    let text = text.trim();
+pub(super) fn parse_integer(text: &str) -> Option<i64> {
+    let text = python_compat::strip(text);
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -161,7 +161,7 @@ fn parse_integer(text: &str) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-fn parse_limit(text: &str) -> Result<usize, Fault> {
+pub(super) fn parse_limit(text: &str) -> Result<usize, Fault> {
     let Some(limit) = parse_integer(text) else {
         return Err(Fault::bad_request("limit param must be an integer"));
     };

@@ -42,6 +42,47 @@ impl Identity {
         identity
     }
 
+    /// Reads `PROJECT:USER:ROLE[,ROLE]`, the token by which a caller names itself where nothing
+    /// validates tokens. A role brings those that Keystone's default roles imply; there may be none.
+    #[must_use]
+    pub fn parse(token: &str) -> Option<Self> {
+        let mut parts = token.splitn(3, ':');
+        let (project, user, roles) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.len() <= 255
+                && name.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        // A token without a project is an unscoped one.
+        let is_scoped = is_name(project) || (project.is_empty() && roles.is_empty());
+        if !is_scoped || !is_name(user) || roles.contains(':') {
+            return None;
+        }
+        let mut all: Vec<String> = Vec::new();
+        for role in roles
+            .split(',')
+            .map(str::trim)
+            .filter(|role| !role.is_empty())
+        {
+            let role = role.to_lowercase();
+            let implied: &[&str] = match role.as_str() {
+                "admin" => &["member", "reader"],
+                "member" => &["reader"],
+                _ => &[],
+            };
+            for role in std::iter::once(role.as_str()).chain(implied.iter().copied()) {
+                if !all.iter().any(|own| own == role) {
+                    all.push(role.to_owned());
+                }
+            }
+        }
+        Some(Self {
+            project: project.to_owned(),
+            user: user.to_owned(),
+            roles: all,
+        })
+    }
+
     pub(super) fn is_admin(&self) -> bool {
         self.has_role("admin")
     }
@@ -85,19 +126,24 @@ impl Authenticator {
         self.by_token.insert(token, identity);
     }
 
+    /// Whether callers name themselves.
+    pub(super) fn is_open(&self) -> bool {
+        self.validator.is_none()
+    }
+
     pub(super) fn validate_with(&mut self, validator: Validator) {
         self.validator = Some(validator);
     }
 
-    /// The caller of a token. Without a token it is the default member, or an error where a
-    /// validator is set.
+    /// The caller of a token. Where no validator is set, a caller without a token is an admin of the
+    /// default project, and a token may name another caller; see [`Identity::parse`].
     pub(super) async fn authenticate(
         &self,
         token: Option<&[u8]>,
     ) -> Result<Identity, AuthenticationError> {
         let Some(token) = token else {
             return match self.validator {
-                None => Ok(Identity::member(DEFAULT_PROJECT, DEFAULT_USER)),
+                None => Ok(Identity::admin(DEFAULT_PROJECT, DEFAULT_USER)),
                 Some(_) => Err(AuthenticationError::InvalidToken),
             };
         };
@@ -105,7 +151,7 @@ impl Authenticator {
         match (self.by_token.get(token), &self.validator) {
             (Some(identity), _) => Ok(identity.clone()),
             (None, Some(validator)) => validator(token).await,
-            (None, None) => Err(AuthenticationError::InvalidToken),
+            (None, None) => Identity::parse(token).ok_or(AuthenticationError::InvalidToken),
         }
     }
 }
@@ -116,10 +162,36 @@ mod tests {
     use futures_util::FutureExt as _;
 
     #[tokio::test]
-    async fn no_token_is_the_default_member_and_not_an_admin() {
+    async fn no_token_is_an_admin_of_the_default_project() {
         let caller = Authenticator::default().authenticate(None).await.unwrap();
         assert_eq!(caller.project, DEFAULT_PROJECT);
-        assert!(caller.has_role("member") && !caller.is_admin());
+        assert!(caller.is_admin());
+    }
+
+    #[test]
+    fn a_token_may_name_its_caller() {
+        let caller = Identity::parse("p:u:Admin").unwrap();
+        assert_eq!((caller.project.as_str(), caller.user.as_str()), ("p", "u"));
+        assert_eq!(caller.roles, ["admin", "member", "reader"]);
+        assert_eq!(Identity::parse("p:u:reader").unwrap().roles, ["reader"]);
+        assert_eq!(
+            Identity::parse("p:u:x,member").unwrap().roles,
+            ["x", "member", "reader"]
+        );
+        let unscoped = Identity::parse(":u:").unwrap();
+        assert!(unscoped.project.is_empty() && unscoped.roles.is_empty());
+        for token in [
+            "",
+            "p",
+            "p:u",
+            "::",
+            ":u:admin",
+            "p::admin",
+            "p:u:a:b",
+            "p q:u:admin",
+        ] {
+            assert_eq!(Identity::parse(token), None, "{token}");
+        }
     }
 
     #[tokio::test]

@@ -3,14 +3,18 @@
 //!
 //! A request goes `server` → `route` → a call in `images` → `store`, and back through `render` or
 //! `error`. What Glance's rules are stands in pure modules: `filters`, `patch`, `policy`, `schema`.
-//! It serves the images API with members, tags and actions; an upload is measured and hashed, not
-//! kept. Tasks, imports, locations and metadata definitions are not served.
+//! It serves the images API with data, members, tags and actions, and the discovery calls. Imports,
+//! tasks, the image cache and metadata definitions answer as in a Glance that has none.
 
+mod data;
 mod error;
 mod filters;
 mod identity;
 mod images;
+mod inspect;
+mod json;
 mod model;
+mod operation;
 mod params;
 mod patch;
 mod policy;
@@ -23,16 +27,20 @@ mod settings;
 mod sort;
 mod store;
 mod time;
+mod upload;
 mod versions;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::header::HeaderValue;
 use actix_web::{App, HttpServer, web};
 use url::Url;
 
+pub use data::DataDirError;
 pub use identity::{Authentication, AuthenticationError, DEFAULT_PROJECT, DEFAULT_USER, Identity};
 pub use settings::Settings;
 pub use store::OpenError;
@@ -48,9 +56,26 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
-    /// No port, thread or listener could be had.
-    #[error("the embedded Glance cannot listen on 127.0.0.1: {0}")]
-    Listen(#[from] std::io::Error),
+    /// The folder for the data of images cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// The address cannot be listened on, or a thread could not be had.
+    #[error("the embedded Glance cannot listen on {address}: {source}")]
+    Listen {
+        /// The address of the settings.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Nothing validates tokens, so every caller is an admin.
+    #[error(
+        "the embedded Glance lets everybody in, so it listens on loopback addresses only, and {0} is \
+         none"
+    )]
+    NotLoopback(SocketAddr),
+    /// What a process before left behind could not be put in order.
+    #[error("the embedded Glance cannot restore its store")]
+    Recovery,
     /// The sample images could not be written or read.
     #[error("the embedded Glance cannot keep its sample images")]
     Samples,
@@ -68,8 +93,8 @@ pub struct EmbeddedGlance {
 }
 
 impl EmbeddedGlance {
-    /// Starts one on a free port of 127.0.0.1, on a thread and runtime of its own. A caller without
-    /// a token is a member of [`DEFAULT_PROJECT`]; no token is valid.
+    /// Starts one on a thread and runtime of its own. A caller without a token is an admin of
+    /// [`DEFAULT_PROJECT`]; a token may name another caller, as [`Identity::parse`] reads it.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         Self::builder(settings.clone()).start()
     }
@@ -149,7 +174,13 @@ impl Builder {
 
     /// Opens the database, adds the sample images and serves.
     pub fn start(self) -> Result<EmbeddedGlance, StartError> {
+        let address = self.settings.listen;
+        if self.authenticator.is_open() && !address.ip().is_loopback() {
+            return Err(StartError::NotLoopback(address));
+        }
         let store = store::Store::open(self.settings.database.as_deref())?;
+        let data = data::DataDir::open(data_dir(&self.settings).as_deref())?;
+        recover(&store, &data)?;
         if self.settings.sample_images {
             store
                 .write(|connection| samples::add_to_empty(connection))
@@ -158,19 +189,28 @@ impl Builder {
         let sample_image = store
             .read(samples::to_show)
             .map_err(|_| StartError::Samples)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let base = format!("http://{}", listener.local_addr()?);
+        let listen_error = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen_error)?;
+        let base = format!("http://{}", listener.local_addr().map_err(listen_error)?);
         let endpoint = Url::parse(&base).map_err(|_| StartError::NotUp)?;
+        let uri = self.settings.www_authenticate_uri.as_deref();
+        let www_authenticate = format!("Keystone uri=\"{}\"", uri.unwrap_or(&base));
         let state = server::State {
             store: Arc::new(store),
+            data: Arc::new(data),
             authenticator: self.authenticator,
             base,
+            www_authenticate: HeaderValue::from_str(&www_authenticate)
+                .map_err(|_| StartError::NotUp)?,
+            uploads: upload::Uploads::new(self.settings.inspect_formats),
         };
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("embedded-glance".to_owned())
-            .spawn(move || run(listener, state, &sender))?;
-        let handle = receiver.recv().map_err(|_| StartError::NotUp)??;
+            .spawn(move || run(listener, state, &sender))
+            .map_err(listen_error)?;
+        let handle = receiver.recv().map_err(|_| StartError::NotUp)?;
+        let handle = handle.map_err(listen_error)?;
         Ok(EmbeddedGlance {
             endpoint,
             sample_image,
@@ -178,6 +218,29 @@ impl Builder {
             thread: Some(thread),
         })
     }
+}
+
+/// The folder for data; none is a temporary one.
+fn data_dir(settings: &Settings) -> Option<PathBuf> {
+    let beside = |database: &PathBuf| {
+        let mut path = database.clone().into_os_string();
+        path.push(".data");
+        PathBuf::from(path)
+    };
+    let beside = settings.database.as_ref().map(beside);
+    settings.data_dir.clone().or(beside)
+}
+
+/// Puts in order what a process left that was killed: uploads that did not end, and files of images
+/// that are gone.
+fn recover(store: &store::Store, data: &data::DataDir) -> Result<(), StartError> {
+    let with_data = store
+        .write(|connection| {
+            store::images::end_uploads(connection)?;
+            store::images::with_data(connection)
+        })
+        .map_err(|_| StartError::Recovery)?;
+    Ok(data.clean(|id| with_data.contains(id))?)
 }
 
 /// The thread's work: tells that the server is up, or why not, and runs it to its end.
@@ -191,7 +254,7 @@ fn run(
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(state.clone())
-                .default_service(web::to(server::answer))
+                .default_service(web::to(server::handle))
         })
         .workers(WORKERS)
         .shutdown_timeout(SHUTDOWN_SECONDS)

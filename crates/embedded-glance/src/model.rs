@@ -150,6 +150,11 @@ impl Properties {
         self.0.iter().any(|(own, _)| own == name)
     }
 
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let entry = self.0.iter().find(|(own, _)| own == name);
+        entry.map(|(_, value)| value.as_str())
+    }
+
     pub(super) fn set(&mut self, name: String, value: String) {
         match self.0.iter_mut().find(|(own, _)| *own == name) {
             Some(entry) => entry.1 = value,

@@ -41,10 +41,6 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(own, _)| own == name)
     }

@@ -180,13 +180,16 @@ fn decode_pointer(pointer: &str) -> Result<Vec<String>, Fault> {
     let inner = parts
         .get(1..parts.len().saturating_sub(1))
         .unwrap_or_default();
-    if inner.iter().any(|part| part.trim().is_empty()) {
+    if inner
+        .iter()
+        .any(|part| python_compat::strip(part).is_empty())
+    {
         return complain("contains adjacent \"/\".");
     }
     if !behind.is_empty() && behind.ends_with('/') {
         return complain("end with \"/\".");
     }
-    if behind.trim() == "/" {
+    if python_compat::strip(behind) == "/" {
         return complain("does not contains valid token.");
     }
     let escapes_are_known = pointer
@@ -196,7 +199,8 @@ fn decode_pointer(pointer: &str) -> Result<Vec<String>, Fault> {
     if !escapes_are_known {
         return complain("contains \"~\" not part of a recognized escape sequence.");
     }
-    let decode = |part: &str| part.replace("~1", "/").replace("~0", "~").trim().to_owned();
+    let decode =
+        |part: &str| python_compat::strip(&part.replace("~1", "/").replace("~0", "~")).to_owned();
     Ok(pointer
         .trim_start_matches('/')
         .split('/')

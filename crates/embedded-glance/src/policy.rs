@@ -41,6 +41,14 @@ pub(super) fn change(caller: &Identity, image: &Image, action: &str) -> Result<(
     Err(Fault::no_resource())
 }
 
+/// `get_image_location`: whoever may see the image.
+pub(super) fn get_location(caller: &Identity, image: &Image) -> Result<(), Fault> {
+    if may_get(caller, image) {
+        return Ok(());
+    }
+    Err(Fault::no_resource())
+}
+
 /// `delete_image_location`, a matter of admins.
 pub(super) fn delete_location(caller: &Identity) -> Result<(), Fault> {
     if caller.is_admin() {

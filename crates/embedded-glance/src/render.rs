@@ -18,12 +18,13 @@ pub(super) struct ImageView<'a> {
 impl Serialize for ImageView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let image = self.image;
-        // Only an admin sees where the data of a deactivated image lies.
+        // Only an admin sees where the data of a deactivated image lies. A queued image with hashes
+        // had data that was refused, whose place Glance still shows.
         let has_store = match image.status {
             Status::Active => true,
             Status::Deactivated => self.for_admin,
-            Status::Queued
-            | Status::Saving
+            Status::Queued => image.os_hash_value.is_some(),
+            Status::Saving
             | Status::Killed
             | Status::Uploading
             | Status::Importing

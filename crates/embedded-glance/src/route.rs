@@ -1,21 +1,28 @@
-//! Which call a method and a path mean. Pure.
+//! Which operation a method and a path mean. Pure.
 
 use super::error::Fault;
 use super::images::actions::Action;
+use super::images::cache::CacheOperation;
+use super::schema;
 
-/// The paths that need no caller.
+/// Paths that need no caller and are no part of the v2 API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Front {
+pub(super) enum Unversioned {
     /// `/versions`: the list, as an answer.
     Versions,
     /// No version in the path: the list, as choices.
     Choices,
+    /// `/healthcheck`
+    HealthCheck,
 }
 
-/// A call of the v2 API.
+/// An operation of the v2 API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    /// `/v2` without a slash behind it.
+    Root,
     Schema(String),
+    MetadefSchema(String),
     List,
     Create,
     Show(String),
@@ -31,19 +38,53 @@ pub(super) enum Route {
     ShowMember(String, String),
     UpdateMember(String, String),
     DeleteMember(String, String),
+    Stage,
+    Import,
+    ListLocations(String),
+    AddLocation(String),
+    /// The store and the image.
+    DeleteFromStore(String, String),
+    ImageTasks(String),
+    ListTasks,
+    CreateTask,
+    ShowTask(String),
+    DeleteTask,
+    ImportMethods,
+    Stores,
+    StoresDetail,
+    Usage,
+    Cache(CacheOperation),
+    ListNamespaces,
+    ListResourceTypes,
+    /// An operation of a namespace, of which there are none.
+    Namespace(String),
 }
 
 impl Route {
-    /// Glance refuses a body that it would ignore, on all but lists.
+    /// Glance refuses a body that it would ignore, on most operations.
     pub(super) fn refuses_body(&self) -> bool {
         match self {
-            Self::List
+            Self::Root
+            | Self::List
             | Self::Create
             | Self::Update(_)
             | Self::Upload(_)
             | Self::CreateMember(_)
-            | Self::UpdateMember(..) => false,
-            Self::Schema(_)
+            | Self::UpdateMember(..)
+            | Self::Stage
+            | Self::Import
+            | Self::ListLocations(_)
+            | Self::AddLocation(_)
+            | Self::ListTasks
+            | Self::CreateTask
+            | Self::ShowTask(_)
+            | Self::DeleteTask
+            | Self::Usage
+            | Self::Cache(_)
+            | Self::ListNamespaces
+            | Self::Namespace(_) => false,
+            Self::Schema(name) => !name.starts_with("task"),
+            Self::MetadefSchema(_)
             | Self::Show(_)
             | Self::Delete(_)
             | Self::Download(_)
@@ -52,20 +93,29 @@ impl Route {
             | Self::RemoveTag(..)
             | Self::ListMembers(_)
             | Self::ShowMember(..)
-            | Self::DeleteMember(..) => true,
+            | Self::DeleteMember(..)
+            | Self::DeleteFromStore(..)
+            | Self::ImageTasks(_)
+            | Self::ImportMethods
+            | Self::Stores
+            | Self::StoresDetail
+            | Self::ListResourceTypes => true,
         }
     }
 }
 
 /// The path below the version, or what is answered without one. `path` is decoded.
-pub(super) fn version(path: &str) -> Result<&str, Front> {
+pub(super) fn version(path: &str) -> Result<&str, Unversioned> {
+    if path == "/healthcheck" {
+        return Err(Unversioned::HealthCheck);
+    }
     let path = path.trim_start_matches('/');
     let (version, below) = match path.find('/') {
         Some(slash) => path.split_at(slash),
         None => (path, ""),
     };
     if version == "versions" {
-        return Err(Front::Versions);
+        return Err(Unversioned::Versions);
     }
     let minor = version
         .strip_prefix("v2.")
@@ -73,81 +123,178 @@ pub(super) fn version(path: &str) -> Result<&str, Front> {
     if version == "v2" || minor.is_some_and(|minor| minor <= super::versions::LATEST_MINOR) {
         return Ok(below);
     }
-    Err(Front::Choices)
+    Err(Unversioned::Choices)
 }
 
-/// Finds the call; `below` is the decoded path behind the version.
+/// Finds the operation; `below` is the decoded path behind the version.
 pub(super) fn find(method: &str, below: &str) -> Result<Route, Fault> {
-    let segments: Vec<&str> = below.split('/').skip(1).collect();
+    if below.is_empty() {
+        return Ok(Route::Root);
+    }
+    let segments: Vec<&str> = below.trim_start_matches('/').split('/').collect();
     if segments.iter().any(|segment| segment.is_empty()) {
         return Err(Fault::no_resource());
     }
-    let own = |segment: &str| segment.to_owned();
-    let (found, allow) = match segments.as_slice() {
-        ["schemas", name] => ((method == "GET").then(|| Route::Schema(own(name))), "GET"),
-        ["images"] => (collection(method, Route::List, Route::Create), "GET, POST"),
-        ["images", id] => (image(method, id), "GET, PATCH, DELETE"),
-        ["images", id, "file"] => {
-            let route = match method {
-                "GET" => Some(Route::Download(own(id))),
-                "PUT" => Some(Route::Upload(own(id))),
-                _ => None,
-            };
-            (route, "GET, PUT")
+    let (routes, allow) = match segments.as_slice() {
+        ["images", rest @ ..] => images(rest),
+        ["schemas", rest @ ..] => schemas(rest),
+        ["info", rest @ ..] => info(rest),
+        ["stores", store, id] => {
+            let route = Route::DeleteFromStore((*store).to_owned(), (*id).to_owned());
+            (vec![("DELETE", route)], "DELETE")
         }
-        ["images", id, "actions", name] => {
-            let action = match *name {
-                "deactivate" => Action::Deactivate,
-                "reactivate" => Action::Reactivate,
-                _ => return Err(Fault::no_resource()),
-            };
+        ["tasks", rest @ ..] => tasks(rest),
+        ["cache", rest @ ..] => cache(rest),
+        ["metadefs", rest @ ..] => metadefs(method, rest),
+        _ => (Vec::new(), ""),
+    };
+    let mut routes = routes.into_iter();
+    match routes.find(|(own, _)| *own == method) {
+        Some((_, route)) => Ok(route),
+        None if allow.is_empty() => Err(Fault::no_resource()),
+        None => Err(Fault::method_not_allowed(method, allow)),
+    }
+}
+
+/// The operations of a resource by method, and the methods that a refusal of another names; none
+/// where Glance says that nothing is there.
+type Operations = (Vec<(&'static str, Route)>, &'static str);
+
+fn images(rest: &[&str]) -> Operations {
+    let Some((id, rest)) = rest.split_first() else {
+        let routes = vec![("GET", Route::List), ("POST", Route::Create)];
+        return (routes, "GET, POST");
+    };
+    let id = || (*id).to_owned();
+    match rest {
+        [] => {
+            let routes = vec![
+                ("GET", Route::Show(id())),
+                ("PATCH", Route::Update(id())),
+                ("DELETE", Route::Delete(id())),
+            ];
+            (routes, "GET, PATCH, DELETE")
+        }
+        ["file"] => {
+            let routes = vec![("GET", Route::Download(id())), ("PUT", Route::Upload(id()))];
+            (routes, "GET, PUT")
+        }
+        ["actions", "deactivate"] => (vec![("POST", Route::Act(id(), Action::Deactivate))], "POST"),
+        ["actions", "reactivate"] => (vec![("POST", Route::Act(id(), Action::Reactivate))], "POST"),
+        ["tags", tag] => {
+            let routes = vec![
+                ("PUT", Route::AddTag(id(), (*tag).to_owned())),
+                ("DELETE", Route::RemoveTag(id(), (*tag).to_owned())),
+            ];
+            (routes, "PUT, DELETE")
+        }
+        ["members"] => {
+            let routes = vec![
+                ("GET", Route::ListMembers(id())),
+                ("POST", Route::CreateMember(id())),
+            ];
+            (routes, "GET, POST")
+        }
+        ["members", name] => {
+            let name = || (*name).to_owned();
+            let routes = vec![
+                ("GET", Route::ShowMember(id(), name())),
+                ("PUT", Route::UpdateMember(id(), name())),
+                ("DELETE", Route::DeleteMember(id(), name())),
+            ];
+            (routes, "GET, PUT, DELETE")
+        }
+        ["tasks"] => (vec![("GET", Route::ImageTasks(id()))], ""),
+        ["stage"] => (vec![("PUT", Route::Stage)], "PUT"),
+        ["import"] => (vec![("POST", Route::Import)], "POST"),
+        ["locations"] => {
+            let routes = vec![
+                ("GET", Route::ListLocations(id())),
+                ("POST", Route::AddLocation(id())),
+            ];
+            (routes, "POST")
+        }
+        _ => (Vec::new(), ""),
+    }
+}
+
+fn schemas(rest: &[&str]) -> Operations {
+    match rest {
+        [name] if schema::published(name).is_some() => {
+            (vec![("GET", Route::Schema((*name).to_owned()))], "GET")
+        }
+        ["metadefs", name] if schema::published_metadef(name).is_some() => (
+            vec![("GET", Route::MetadefSchema((*name).to_owned()))],
+            "GET",
+        ),
+        _ => (Vec::new(), ""),
+    }
+}
+
+fn info(rest: &[&str]) -> Operations {
+    match rest {
+        ["import"] => (vec![("GET", Route::ImportMethods)], "GET"),
+        ["stores"] => (vec![("GET", Route::Stores)], "GET"),
+        ["stores", "detail"] => (vec![("GET", Route::StoresDetail)], "GET"),
+        ["usage"] => (vec![("GET", Route::Usage)], ""),
+        _ => (Vec::new(), ""),
+    }
+}
+
+fn tasks(rest: &[&str]) -> Operations {
+    match rest {
+        [] => {
+            let routes = vec![("GET", Route::ListTasks), ("POST", Route::CreateTask)];
+            (routes, "GET, POST")
+        }
+        [id] => {
+            let show = Route::ShowTask((*id).to_owned());
             (
-                (method == "POST").then(|| Route::Act(own(id), action)),
-                "POST",
+                vec![("GET", show), ("DELETE", Route::DeleteTask)],
+                "GET, DELETE",
             )
         }
-        ["images", id, "tags", tag] => {
-            let route = match method {
-                "PUT" => Some(Route::AddTag(own(id), own(tag))),
-                "DELETE" => Some(Route::RemoveTag(own(id), own(tag))),
-                _ => None,
-            };
-            (route, "PUT, DELETE")
-        }
-        ["images", id, "members"] => {
-            let (list, create) = (Route::ListMembers(own(id)), Route::CreateMember(own(id)));
-            (collection(method, list, create), "GET, POST")
-        }
-        ["images", id, "members", name] => (member(method, id, name), "GET, PUT, DELETE"),
-        _ => return Err(Fault::no_resource()),
-    };
-    found.ok_or_else(|| Fault::method_not_allowed(method, allow))
-}
-
-fn collection(method: &str, list: Route, create: Route) -> Option<Route> {
-    match method {
-        "GET" => Some(list),
-        "POST" => Some(create),
-        _ => None,
+        _ => (Vec::new(), ""),
     }
 }
 
-fn image(method: &str, id: &str) -> Option<Route> {
-    match method {
-        "GET" => Some(Route::Show(id.to_owned())),
-        "PATCH" => Some(Route::Update(id.to_owned())),
-        "DELETE" => Some(Route::Delete(id.to_owned())),
-        _ => None,
+fn cache(rest: &[&str]) -> Operations {
+    let route = Route::Cache;
+    match rest {
+        [] => {
+            let routes = vec![
+                ("GET", route(CacheOperation::List)),
+                ("DELETE", route(CacheOperation::Clear)),
+            ];
+            (routes, "GET, DELETE")
+        }
+        ["clean"] => (vec![("POST", route(CacheOperation::Clean))], "POST"),
+        ["prune"] => (vec![("POST", route(CacheOperation::Prune))], "POST"),
+        [id] => {
+            let routes = vec![
+                ("DELETE", route(CacheOperation::Delete((*id).to_owned()))),
+                ("PUT", route(CacheOperation::Queue((*id).to_owned()))),
+            ];
+            (routes, "DELETE, PUT")
+        }
+        _ => (Vec::new(), ""),
     }
 }
 
-fn member(method: &str, id: &str, name: &str) -> Option<Route> {
-    let (id, name) = (id.to_owned(), name.to_owned());
-    match method {
-        "GET" => Some(Route::ShowMember(id, name)),
-        "PUT" => Some(Route::UpdateMember(id, name)),
-        "DELETE" => Some(Route::DeleteMember(id, name)),
-        _ => None,
+fn metadefs(method: &str, rest: &[&str]) -> Operations {
+    match rest {
+        ["namespaces"] => (vec![("GET", Route::ListNamespaces)], "GET"),
+        ["resource_types"] => (vec![("GET", Route::ListResourceTypes)], "GET"),
+        ["namespaces", name, ..] => {
+            let route = Route::Namespace((*name).to_owned());
+            let known = ["GET", "POST", "PUT", "DELETE"];
+            let found = known.into_iter().find(|known| *known == method);
+            (
+                found.map(|method| (method, route)).into_iter().collect(),
+                "",
+            )
+        }
+        _ => (Vec::new(), ""),
     }
 }
 
@@ -160,11 +307,12 @@ mod tests {
     #[case("/v2/images", Ok("/images"))]
     #[case("//v2.18/images", Ok("/images"))]
     #[case("/v2", Ok(""))]
-    #[case("/v2.99/images", Err(Front::Choices))]
-    #[case("/v1/images", Err(Front::Choices))]
-    #[case("/", Err(Front::Choices))]
-    #[case("/versions", Err(Front::Versions))]
-    fn versions_come_first(#[case] path: &str, #[case] found: Result<&str, Front>) {
+    #[case("/v2.99/images", Err(Unversioned::Choices))]
+    #[case("/v1/images", Err(Unversioned::Choices))]
+    #[case("/", Err(Unversioned::Choices))]
+    #[case("/versions", Err(Unversioned::Versions))]
+    #[case("/healthcheck", Err(Unversioned::HealthCheck))]
+    fn versions_come_first(#[case] path: &str, #[case] found: Result<&str, Unversioned>) {
         assert_eq!(version(path), found);
     }
 
@@ -175,10 +323,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case("")]
     #[case("/")]
     #[case("/images/")]
-    #[case("//images")]
+    #[case("/images//a")]
+    #[case("/info")]
+    #[case("/schemas/image.json")]
     #[case("/images/a/b")]
     #[case("/images/a/actions/b")]
     #[case("/images/a/tags/b/c")]
@@ -187,7 +336,10 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_found() {
+    fn operations_are_found() {
+        assert_eq!(find("GET", ""), Ok(Route::Root));
+        assert_eq!(find("GET", "//images"), Ok(Route::List));
+        assert_eq!(find("POST", "/images/a/tasks"), Err(Fault::no_resource()));
         assert_eq!(find("PATCH", "/images/a"), Ok(Route::Update("a".into())));
         assert_eq!(
             find("POST", "/images/a/actions/reactivate"),

@@ -1,39 +1,48 @@
-//! HTTP: from a request to a call in the database, and from its answer back.
+//! HTTP: from a request to an operation, and from its response back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
-use actix_web::http::header::HeaderValue;
-use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use actix_web::http::header::{TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RANGE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
 use actix_web::web::{self, Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use futures_util::StreamExt as _;
-use serde_json::Value;
 
+use super::data::{self, DataDir};
 use super::error::{Fault, Kind, PATCH_TYPES};
-use super::identity::{AuthenticationError, Authenticator, Identity};
-use super::images::{self, Answer};
-use super::route::{self, Front, Route};
+use super::identity::{AuthenticationError, Authenticator};
+use super::images::{Body, Download, Response};
+use super::operation::Operation;
+use super::route::{self, Route, Unversioned};
 use super::store::Store;
-use super::{schema, versions};
+use super::upload::{self, Upload};
+use super::{json, versions};
 
 /// The largest JSON body, in bytes: 128 properties with values of a few kilobytes.
 const BODY_LIMIT: usize = 1 << 20;
-/// How long a JSON body, or the next piece of an image's data, may take to arrive.
+/// How long a JSON body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
+const STORE_IDS: &str = "OpenStack-image-store-ids";
 
 /// What every request needs.
 pub(super) struct State {
     pub(super) store: Arc<Store>,
+    pub(super) data: Arc<DataDir>,
     pub(super) authenticator: Authenticator,
     /// `http://127.0.0.1:PORT`
     pub(super) base: String,
+    /// Where a caller without a token gets one.
+    pub(super) www_authenticate: HeaderValue,
+    pub(super) uploads: upload::Uploads,
 }
 
 /// Answers one request.
-pub(super) async fn answer(
+pub(super) async fn handle(
     request: HttpRequest,
     payload: Payload,
     state: web::Data<State>,
@@ -41,36 +50,88 @@ pub(super) async fn answer(
     if request.method() == "OPTIONS" {
         return HttpResponse::Ok().finish();
     }
-    let path = percent_encoding::percent_decode_str(request.path()).decode_utf8_lossy();
-    let below = match route::version(&path) {
+    let path = percent_encoding::percent_decode_str(request.path()).decode_utf8();
+    let lossy = percent_encoding::percent_decode_str(request.path()).decode_utf8_lossy();
+    let below = match route::version(&lossy) {
         Ok(below) => below,
-        Err(front) => {
-            let mut response = match front {
-                Front::Versions => HttpResponse::Ok(),
-                Front::Choices => HttpResponse::MultipleChoices(),
-            };
-            return response.json(versions::document(&state.base));
-        }
+        Err(unversioned) => return unversioned_response(&request, unversioned, &state.base),
     };
-    match dispatch(&request, payload, &state, below).await {
-        Ok(answer) => success(answer, &state.base),
-        Err(fault) => refusal(&request, &fault),
+    let outcome = match path {
+        Ok(_) => dispatch(&request, payload, &state, below).await,
+        Err(_) => authenticated_fault(&request, &state, Fault::undecodable()).await,
+    };
+    let (mut response, has_request_id) = match outcome {
+        Ok(response) => (success(response, &state.base), true),
+        Err(fault) => (
+            refusal(&request, &fault, &state.www_authenticate),
+            fault.kind != Kind::Unauthorized,
+        ),
+    };
+    if has_request_id {
+        let id = format!("req-{}", uuid::Uuid::new_v4());
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+    }
+    response
+}
+
+fn unversioned_response(
+    request: &HttpRequest,
+    unversioned: Unversioned,
+    base: &str,
+) -> HttpResponse {
+    let mut response = match unversioned {
+        Unversioned::HealthCheck if request.method() == "HEAD" => {
+            return HttpResponse::NoContent().finish();
+        }
+        Unversioned::HealthCheck => {
+            let healthy = serde_json::json!({"detailed": false, "reasons": ["OK"]});
+            return HttpResponse::Ok()
+                .content_type("application/json")
+                .body(json::ascii(&healthy));
+        }
+        Unversioned::Versions => HttpResponse::Ok(),
+        Unversioned::Choices => HttpResponse::MultipleChoices(),
+    };
+    response
+        .content_type("application/json")
+        .body(json::ascii(&versions::document(base)))
+}
+
+fn success(response: Response, base: &str) -> HttpResponse {
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
+    let mut builder = HttpResponseBuilder::new(status);
+    if let Some(path) = response.location {
+        builder.insert_header((LOCATION, format!("{base}{path}")));
+    }
+    if let Some(stores) = response.stores {
+        builder.insert_header((STORE_IDS, stores));
+    }
+    match response.body {
+        Body::Json(body) => builder.content_type("application/json").body(body),
+        Body::Data(download) => data_response(builder, download),
+        Body::None => builder.finish(),
     }
 }
 
-fn success(answer: Answer, base: &str) -> HttpResponse {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    let mut response = HttpResponseBuilder::new(status);
-    if let Some(path) = answer.location {
-        response.insert_header((LOCATION, format!("{base}{path}")));
+fn data_response(mut builder: HttpResponseBuilder, download: Download) -> HttpResponse {
+    builder.content_type("application/octet-stream");
+    if let Some(checksum) = download.checksum {
+        builder.insert_header(("Content-MD5", checksum));
     }
-    match answer.body {
-        Some(body) => response.content_type("application/json").body(body),
-        None => response.finish(),
-    }
+    let (offset, length) = match download.part {
+        Some(part) => {
+            builder.insert_header((CONTENT_RANGE, part.content_range(download.size)));
+            (part.offset, part.length)
+        }
+        None => (0, download.size),
+    };
+    let stream = data::stream(download.file, offset, length);
+    builder.body(SizedStream::new(length, Box::pin(stream)))
 }
 
-fn refusal(request: &HttpRequest, fault: &Fault) -> HttpResponse {
+fn refusal(request: &HttpRequest, fault: &Fault, www_authenticate: &HeaderValue) -> HttpResponse {
     let (status, _) = fault.status();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponseBuilder::new(status);
@@ -82,23 +143,53 @@ fn refusal(request: &HttpRequest, fault: &Fault) -> HttpResponse {
             response.insert_header(("Accept-Patch", PATCH_TYPES));
         }
         Kind::Unauthorized => {
-            response.insert_header((WWW_AUTHENTICATE, "Keystone"));
+            response.insert_header((WWW_AUTHENTICATE, www_authenticate.clone()));
+        }
+        Kind::Found { location } => {
+            response.insert_header((LOCATION, location.as_str()));
         }
         Kind::BadRequest
         | Kind::Forbidden
         | Kind::NotFound
         | Kind::Conflict
+        | Kind::Gone
         | Kind::TooLarge
+        | Kind::RangeNotSatisfiable
         | Kind::UnsupportedMediaType { .. }
         | Kind::Unavailable
         | Kind::Internal => {}
     }
-    let accept = request
-        .headers()
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
-    let (media, body) = fault.render(accept);
+    let (media, body) = fault.render(header(request, ACCEPT));
     response.content_type(media).body(body)
+}
+
+/// The value of a header where it is text.
+fn header(request: &HttpRequest, name: HeaderName) -> Option<&str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+async fn authenticate(
+    request: &HttpRequest,
+    state: &State,
+) -> Result<super::identity::Identity, Fault> {
+    let token = request.headers().get("X-Auth-Token");
+    let caller = state
+        .authenticator
+        .authenticate(token.map(HeaderValue::as_bytes));
+    caller.await.map_err(|reason| match reason {
+        AuthenticationError::InvalidToken => Fault::unauthorized(),
+        AuthenticationError::Unavailable => Fault::unavailable(),
+    })
+}
+
+/// A fault that a caller without a valid token does not see.
+async fn authenticated_fault(
+    request: &HttpRequest,
+    state: &State,
+    fault: Fault,
+) -> Result<Response, Fault> {
+    authenticate(request, state).await?;
+    Err(fault)
 }
 
 async fn dispatch(
@@ -106,60 +197,50 @@ async fn dispatch(
     payload: Payload,
     state: &State,
     below: &str,
-) -> Result<Answer, Fault> {
-    let token = request
-        .headers()
-        .get("X-Auth-Token")
-        .map(HeaderValue::as_bytes);
-    let caller = state
-        .authenticator
-        .authenticate(token)
-        .await
-        .map_err(|reason| match reason {
-            AuthenticationError::InvalidToken => Fault::unauthorized(),
-            AuthenticationError::Unavailable => Fault::unavailable(),
-        })?;
+) -> Result<Response, Fault> {
+    let caller = authenticate(request, state).await?;
     let route = route::find(request.method().as_str(), below)?;
     if route.refuses_body() && has_body(request) {
         return Err(Fault::bad_request(
             "A body is not expected with this request.",
         ));
     }
-    let content_type = request.headers().get(CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|media| media.to_str().ok())
-        .unwrap_or_default();
-    if let Route::Upload(id) = &route {
-        return upload(
-            payload,
-            Arc::clone(&state.store),
+    let content_type = header(request, CONTENT_TYPE).unwrap_or_default().to_owned();
+    if let Route::Upload(id) = route {
+        let upload = Upload {
             caller,
-            id.clone(),
+            id,
             content_type,
-        )
-        .await;
+            size: header(request, HeaderName::from_static("x-openstack-image-size"))
+                .map(str::to_owned),
+            store: header(request, HeaderName::from_static("x-image-meta-store"))
+                .map(str::to_owned),
+        };
+        return upload.receive(state, payload).await;
+    }
+    if route == Route::Root {
+        return Err(Fault::found(format!("{}/v2/", state.base)));
     }
     let body = if has_body(request) {
         read(payload).await?
     } else {
         Bytes::new()
     };
-    let call = Call {
+    let operation = Operation {
         caller,
         query: request.query_string().to_owned(),
-        content_type: content_type.to_owned(),
+        content_type,
+        range: header(request, RANGE).map(str::to_owned),
+        content_range: header(request, CONTENT_RANGE).map(str::to_owned),
         body,
     };
-    let store = Arc::clone(&state.store);
-    in_background(move || call.run(&store, &route)).await
+    let (store, data) = (Arc::clone(&state.store), Arc::clone(&state.data));
+    in_background(move || operation.run(&store, &data, &route)).await
 }
 
 fn has_body(request: &HttpRequest) -> bool {
-    let headers = request.headers();
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok());
-    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+    let length = header(request, CONTENT_LENGTH);
+    request.headers().contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
 async fn read(payload: Payload) -> Result<Bytes, Fault> {
@@ -172,97 +253,15 @@ async fn read(payload: Payload) -> Result<Bytes, Fault> {
     }
 }
 
-/// The database blocks, so its calls run on threads that may.
-async fn in_background(
-    call: impl FnOnce() -> Result<Answer, Fault> + Send + 'static,
-) -> Result<Answer, Fault> {
+/// The database and the file system block, so their calls run on threads that may.
+pub(super) async fn in_background<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     match web::block(call).await {
         Ok(outcome) => outcome,
         Err(error) => {
             tracing::error!(%error, "a call of the embedded Glance did not end");
             Err(Fault::internal())
-        }
-    }
-}
-
-async fn upload(
-    mut payload: Payload,
-    store: Arc<Store>,
-    caller: Identity,
-    id: String,
-    content_type: &str,
-) -> Result<Answer, Fault> {
-    let media = content_type.split(';').next().unwrap_or_default().trim();
-    if media != "application/octet-stream" {
-        return Err(Fault::not_image_data(content_type));
-    }
-    let (check_store, check_caller, check_id) = (Arc::clone(&store), caller.clone(), id.clone());
-    in_background(move || {
-        check_store.read(|connection| images::data::check(connection, &check_caller, &check_id))?;
-        Ok(Answer::empty())
-    })
-    .await?;
-    let mut meter = images::data::Meter::default();
-    loop {
-        let piece = match tokio::time::timeout(BODY_TIMEOUT, payload.next()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(piece))) => piece,
-            Ok(Some(Err(_))) | Err(_) => {
-                return Err(Fault::bad_request("The image data ended early."));
-            }
-        };
-        meter.take(&piece)?;
-    }
-    in_background(move || {
-        store.write(|connection| images::data::finish(connection, &caller, &id, meter))
-    })
-    .await
-}
-
-/// A request that is read whole.
-struct Call {
-    caller: Identity,
-    query: String,
-    content_type: String,
-    body: Bytes,
-}
-
-impl Call {
-    fn run(&self, store: &Store, route: &Route) -> Result<Answer, Fault> {
-        let (caller, body) = (&self.caller, &*self.body);
-        match route {
-            Route::Schema(name) => {
-                let document: Value = schema::published(name).ok_or_else(Fault::no_resource)?;
-                Answer::json(200, &document)
-            }
-            Route::List => store.read(|c| images::list::call(c, caller, &self.query)),
-            Route::Create => store.write(|c| images::create::call(c, caller, body)),
-            Route::Show(id) => store.read(|c| images::show::call(c, caller, id)),
-            Route::Update(id) => {
-                store.write(|c| images::update::call(c, caller, id, &self.content_type, body))
-            }
-            Route::Delete(id) => store.write(|c| images::delete::call(c, caller, id)),
-            Route::Download(id) => store.read(|c| images::data::download(c, caller, id)),
-            // The data is read before the database is asked again.
-            Route::Upload(_) => Err(Fault::internal()),
-            Route::Act(id, action) => {
-                store.write(|c| images::actions::call(c, caller, id, *action))
-            }
-            Route::AddTag(id, tag) => store.write(|c| images::tags::add(c, caller, id, tag)),
-            Route::RemoveTag(id, tag) => store.write(|c| images::tags::remove(c, caller, id, tag)),
-            Route::ListMembers(id) => store.read(|c| images::members::list(c, caller, id)),
-            Route::CreateMember(id) => {
-                store.write(|c| images::members::create(c, caller, id, body))
-            }
-            Route::ShowMember(id, name) => {
-                store.read(|c| images::members::show(c, caller, id, name))
-            }
-            Route::UpdateMember(id, name) => {
-                store.write(|c| images::members::update(c, caller, id, name, body))
-            }
-            Route::DeleteMember(id, name) => {
-                store.write(|c| images::members::delete(c, caller, id, name))
-            }
         }
     }
 }

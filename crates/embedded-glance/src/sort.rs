@@ -35,7 +35,7 @@ const SORT_KEYS: [(&str, SortKey); 8] = [
 ];
 
 fn parse_sort_key(name: &str) -> Result<SortKey, Fault> {
-    let name = name.trim();
+    let name = python_compat::strip(name);
     if let Some((_, key)) = SORT_KEYS.iter().find(|(own, _)| *own == name) {
         return Ok(*key);
     }
@@ -46,7 +46,7 @@ fn parse_sort_key(name: &str) -> Result<SortKey, Fault> {
 }
 
 fn parse_direction(name: &str) -> Result<Direction, Fault> {
-    match name.trim() {
+    match python_compat::strip(name) {
         "asc" => Ok(Direction::Ascending),
         "desc" => Ok(Direction::Descending),
         other => Err(Fault::bad_request(format!(
@@ -65,7 +65,7 @@ pub(super) fn parse(params: &mut Params) -> Result<Vec<(SortKey, Direction)>, Fa
                 "Old and new sorting syntax cannot be combined",
             ));
         }
-        for part in params.take("sort").unwrap_or_default().trim().split(',') {
+        for part in python_compat::strip(&params.take("sort").unwrap_or_default()).split(',') {
             let (key, direction) = part.split_once(':').unwrap_or((part, ""));
             keys.push(parse_sort_key(key)?);
             directions.push(parse_direction(if direction.is_empty() {
@@ -107,11 +107,21 @@ fn total_order(keys: &[SortKey], directions: &[Direction]) -> Vec<(SortKey, Dire
             .zip(directions.iter().copied())
             .collect(),
     };
+    // A key that came before decides nothing.
+    let mut seen = Vec::new();
+    sort.retain(|(key, _)| {
+        let is_new = !seen.contains(key);
+        seen.push(*key);
+        is_new
+    });
     for key in [SortKey::CreatedAt, SortKey::Id] {
         if !sort.iter().any(|(own, _)| *own == key) {
             sort.push((key, only.unwrap_or(Direction::Descending)));
         }
     }
+    // No two images have the same id.
+    let id = sort.iter().position(|(key, _)| *key == SortKey::Id);
+    sort.truncate(id.map_or(sort.len(), |id| id + 1));
     sort
 }
 
@@ -126,9 +136,10 @@ mod tests {
         let sort = |query| parse(&mut Params::parse(query).unwrap()).unwrap();
         assert_eq!(sort(""), [(CreatedAt, Descending), (Id, Descending)]);
         assert_eq!(sort("sort_key=name&sort_dir=asc").len(), 3);
+        assert_eq!(sort("sort=id:asc"), [(Id, Ascending)]);
         assert_eq!(
-            sort("sort=id:asc"),
-            [(Id, Ascending), (CreatedAt, Ascending)]
+            sort("sort=name:asc,name:desc,id"),
+            [(Name, Ascending), (Id, Descending)]
         );
         assert_eq!(
             sort("sort=size:asc,name:asc"),

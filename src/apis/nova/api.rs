@@ -7,14 +7,14 @@ use super::links;
 use super::microversion::Microversion;
 use super::response;
 use super::routes::{self, Route};
-use super::service::ImageService;
+use super::service::NovaService;
 use crate::config;
 use crate::http::api::Api;
 use crate::http::auth::Authenticator;
 use crate::http::body::BodyLimits;
 use crate::http::context::RequestContext;
 use crate::http::response::Response;
-use crate::http::{HttpError, RequestIds, forwarded};
+use crate::http::{HttpError, RequestIds};
 use crate::telemetry::metrics::ApiLabels;
 use crate::upstream::runtime::Spawner;
 use actix_web::http::StatusCode;
@@ -28,7 +28,7 @@ pub struct NovaApi {
     /// Validates tokens and finds Glance's endpoint.
     pub auth: Authenticator,
     /// The image operations.
-    pub service: Arc<ImageService>,
+    pub service: Arc<NovaService>,
     /// The `[cache]` switch.
     pub cached: bool,
     /// The runtime of upstream work.
@@ -88,15 +88,10 @@ impl NovaApi {
         }
     }
 
-    /// The start of links in responses to a client that reached `host` by `scheme`.
-    pub(super) fn root_url(&self, scheme: &str, host: &str) -> String {
-        let prefix = &self.server.path_prefix;
+    /// The start of links in responses to this request: scheme, host and path prefix.
+    pub(super) fn root_url(&self, context: &RequestContext<'_>) -> String {
+        let origin = &context.origin;
+        let (scheme, host, prefix) = (origin.scheme(), origin.host(), origin.prefix());
         links::root(&self.service.settings, scheme, host, prefix)
-    }
-
-    /// The same for this request.
-    pub(super) fn public_root_url(&self, context: &RequestContext<'_>) -> String {
-        let (scheme, host) = forwarded::public_origin(context.request, &self.server);
-        self.root_url(scheme, &host)
     }
 }

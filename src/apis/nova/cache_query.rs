@@ -1,9 +1,11 @@
-//! What the answer to a read depends on, besides Glance's state: the cache's question.
+//! The cache key of a read: everything that its response depends on besides Glance's state.
 
 use super::fault::ApiError;
 use super::list_query::{self, ListRequest};
 use super::routes::{Api, Operation};
-use crate::cache::{CacheKey, CacheQuery, CacheTag, CacheableError, IsolationScope};
+use crate::cache::{
+    CacheKey, CacheQuery, CacheTag, Cacheability, CacheableError, IsolationScope, NoCacheReason,
+};
 use crate::glance::{Endpoint, GlanceError, ImageId};
 
 /// A request as far as its answer depends on it.
@@ -25,16 +27,21 @@ pub struct CacheableRead<'r> {
     pub scheme: &'r str,
     /// The host in links.
     pub host: &'r str,
+    /// The path prefix in links.
+    pub prefix: &'r str,
     /// The Glance that is asked.
     pub endpoint: &'r Endpoint,
 }
 
 impl CacheableRead<'_> {
-    /// The question, where the answer may be kept for `scope`; the error that a read has without
-    /// asking anybody.
-    pub fn cache_query(&self, scope: IsolationScope) -> Result<Option<CacheQuery>, ApiError> {
+    /// How the cache takes part in this request of a caller in `scope`; the error of a read that
+    /// needs no call to Glance.
+    pub fn cacheability(
+        &self,
+        scope: Result<IsolationScope, NoCacheReason>,
+    ) -> Result<Cacheability, ApiError> {
         let Some(operation) = read(self.operation) else {
-            return Ok(None);
+            return Ok(Cacheability::NotApplicable);
         };
         let list = matches!(
             self.operation,
@@ -53,8 +60,11 @@ impl CacheableRead<'_> {
             (false, Some(image)) => (CacheTag::image(image), image.raw()),
             (false, None) => return Err(ApiError::ImageNotFound),
         };
-        let Some(tag) = tag else {
-            return Ok(None);
+        let (tag, scope) = match (tag.ok_or(NoCacheReason::IdNotCanonical), scope) {
+            (Ok(tag), Ok(scope)) => (tag, scope),
+            (Err(reason), _) | (Ok(_), Err(reason)) => {
+                return Ok(Cacheability::Uncacheable(reason));
+            }
         };
         let fixed = [
             operation,
@@ -65,6 +75,7 @@ impl CacheableRead<'_> {
             self.project.unwrap_or_default(),
             self.scheme,
             self.host,
+            self.prefix,
             self.endpoint.as_str(),
         ];
         let key = match query {
@@ -79,7 +90,7 @@ impl CacheableRead<'_> {
                 )
             }
         };
-        Ok(Some(CacheQuery { key, tag }))
+        Ok(Cacheability::Cacheable(CacheQuery { key, tag }))
     }
 }
 
@@ -127,7 +138,10 @@ impl CacheableError for ApiError {
             self,
             Self::Glance {
                 error: GlanceError::NotSent(_)
+                    | GlanceError::Interrupted(_)
+                    | GlanceError::InvalidHttp(_)
                     | GlanceError::Unavailable(_)
+                    | GlanceError::ServerError(_)
                     | GlanceError::InvalidResponse(_),
                 ..
             }
@@ -176,16 +190,16 @@ mod tests {
             project: None,
             scheme: "http",
             host: "h",
+            prefix: "",
             endpoint,
         }
     }
 
     fn key(asked: CacheableRead<'_>) -> CacheKey {
-        asked
-            .cache_query(IsolationScope::anonymous())
-            .unwrap()
-            .unwrap()
-            .key
+        match asked.cacheability(Ok(IsolationScope::anonymous())).unwrap() {
+            Cacheability::Cacheable(query) => query.key,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[rstest]
@@ -235,6 +249,10 @@ mod tests {
                 ..base
             },
             CacheableRead { host: "i", ..base },
+            CacheableRead {
+                prefix: "/p",
+                ..base
+            },
             CacheableRead { key: "k", ..base },
             CacheableRead {
                 image: Some(&other_image),
@@ -263,7 +281,8 @@ mod tests {
         #[case] query: &str,
     ) {
         let endpoint = endpoint("http://g");
-        let refused = asked(operation, query, &endpoint).cache_query(IsolationScope::anonymous());
+        let refused =
+            asked(operation, query, &endpoint).cacheability(Ok(IsolationScope::anonymous()));
         assert!(matches!(refused, Err(ApiError::Query(_))));
     }
 
@@ -278,23 +297,33 @@ mod tests {
             Operation::DeleteMetadataItem,
         ] {
             let asked = asked(operation, "", &endpoint);
-            assert!(
-                asked
-                    .cache_query(IsolationScope::anonymous())
-                    .unwrap()
-                    .is_none()
-            );
+            let cacheability = asked.cacheability(Ok(IsolationScope::anonymous()));
+            assert!(matches!(cacheability, Ok(Cacheability::NotApplicable)));
         }
         let not_canonical = image("odd");
         let odd = CacheableRead {
             image: Some(&not_canonical),
             ..asked(Operation::ShowImage, "", &endpoint)
         };
-        assert!(
-            odd.cache_query(IsolationScope::anonymous())
-                .unwrap()
-                .is_none()
-        );
+        let cacheability = odd.cacheability(Ok(IsolationScope::anonymous()));
+        assert!(matches!(
+            cacheability,
+            Ok(Cacheability::Uncacheable(NoCacheReason::IdNotCanonical))
+        ));
+    }
+
+    #[test]
+    fn a_caller_without_a_scope_has_no_part_in_the_cache_and_is_told_why() {
+        let endpoint = endpoint("http://g");
+        for reason in [
+            NoCacheReason::TokenWithoutProject,
+            NoCacheReason::AccessRules,
+        ] {
+            let cacheability = asked(Operation::ShowImage, "", &endpoint).cacheability(Err(reason));
+            assert!(
+                matches!(cacheability, Ok(Cacheability::Uncacheable(given)) if given == reason)
+            );
+        }
     }
 
     #[rstest]
@@ -309,7 +338,7 @@ mod tests {
             image: None,
             ..asked(operation, "", &endpoint)
         };
-        let refused = asked.cache_query(IsolationScope::anonymous());
+        let refused = asked.cacheability(Ok(IsolationScope::anonymous()));
         assert!(matches!(refused, Err(ApiError::ImageNotFound)));
     }
 }

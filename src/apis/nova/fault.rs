@@ -7,6 +7,7 @@ use crate::glance::GlanceError;
 use crate::http::auth::{AuthError, EndpointError};
 use crate::http::{HttpError, error_log};
 use crate::keystone::{self, NoImageEndpoint};
+use crate::upstream::runtime::TaskAborted;
 use crate::util::python_json;
 use http::StatusCode;
 use serde_json::json;
@@ -106,6 +107,12 @@ impl From<EndpointError> for ApiError {
             EndpointError::TokenWithoutProject => Self::TokenWithoutProject,
             EndpointError::NotInCatalog(reason) => Self::NoImageEndpoint(reason),
         }
+    }
+}
+
+impl From<TaskAborted> for ApiError {
+    fn from(_: TaskAborted) -> Self {
+        Self::Http(HttpError::Internal)
     }
 }
 
@@ -249,8 +256,8 @@ impl ApiError {
         }
     }
 
-    /// Why the request failed, for the log; `None` where the client is at fault. An overload is
-    /// logged by the concurrency limit, not once for each request.
+    /// The cause of the failure for the log; `None` where the client is at fault. The concurrency
+    /// limit logs an overload itself, not once for each request.
     #[must_use]
     pub fn cause(&self) -> Option<String> {
         let fault = self.fault();
@@ -259,7 +266,7 @@ impl ApiError {
         }
         match self {
             Self::Http(HttpError::Overloaded) => None,
-            Self::Http(HttpError::Internal) => Some(HttpError::Internal.to_string()),
+            Self::Http(error @ HttpError::Internal) => Some(error.to_string()),
             Self::Glance { error, .. } => Some(error_log::chain(error)),
             Self::KeystoneUnavailable(error) => Some(error_log::chain(error)),
             Self::NoImageEndpoint(reason) => Some(error_log::chain(reason)),
@@ -268,7 +275,7 @@ impl ApiError {
     }
 }
 
-/// What an error of the HTTP layer means to a client of Nova.
+/// The fault for each error of the HTTP layer.
 fn fault_for_http_error(error: HttpError) -> Fault {
     match error {
         HttpError::Overloaded => Fault::retry(
@@ -279,6 +286,10 @@ fn fault_for_http_error(error: HttpError) -> Fault {
         HttpError::UriTooLong => Fault::new(
             StatusCode::URI_TOO_LONG,
             "The URI of the request is too long.",
+        ),
+        HttpError::InvalidHost(_) => Fault::new(
+            StatusCode::BAD_REQUEST,
+            "The Host header is not a host name or address with an optional port.",
         ),
         HttpError::BodyTimeout => Fault::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -333,17 +344,28 @@ fn fault_for_glance_error(error: &GlanceError, operation: &GlanceOperation) -> F
             },
             _,
         ) => Fault::retry(*status, format!("HTTP {explanation}"), retry_after.clone()),
-        (GlanceError::NotSent(_) | GlanceError::Unavailable(_), _) => Fault::retry(
+        (GlanceError::UriTooLong, _) => fault_for_http_error(HttpError::UriTooLong),
+        (
+            GlanceError::NotSent(_)
+            | GlanceError::Interrupted(_)
+            | GlanceError::Unavailable(_)
+            | GlanceError::ServerError(StatusCode::SERVICE_UNAVAILABLE),
+            _,
+        ) => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "The image service is temporarily unavailable.",
             Some(RETRY_SECONDS.to_owned()),
         ),
-        (GlanceError::InvalidResponse(_), _) | (GlanceError::NotFound, GlanceOperation::List) => {
-            Fault::new(
-                StatusCode::BAD_GATEWAY,
-                "The image service gave an answer that cannot be used.",
-            )
-        }
+        (
+            GlanceError::InvalidHttp(_)
+            | GlanceError::ServerError(_)
+            | GlanceError::InvalidResponse(_),
+            _,
+        )
+        | (GlanceError::NotFound, GlanceOperation::List) => Fault::new(
+            StatusCode::BAD_GATEWAY,
+            "The image service gave an answer that cannot be used.",
+        ),
         (GlanceError::TooManyImages(max), _) => Fault::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(

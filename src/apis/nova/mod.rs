@@ -1,7 +1,7 @@
 //! The API we serve: Nova's image proxy, as Nova 34 has it.
 //!
 //! `api.rs` implements [`Api`](crate::http::api::Api); `routes.rs` is the route table and
-//! `pipeline.rs` the order of checks. [`ImageService`] hands a checked request to a handler, which
+//! `pipeline.rs` the order of checks. [`NovaService`] hands a checked request to a handler, which
 //! calls Glance and renders the response. Everything but pipeline and handlers is pure.
 
 pub mod api;
@@ -17,7 +17,6 @@ pub mod list_query;
 pub mod media_type;
 pub mod metadata;
 pub mod metadata_body;
-pub mod metadata_update;
 pub mod microversion;
 mod not_found_page;
 mod pipeline;
@@ -25,13 +24,11 @@ pub mod python;
 mod response;
 pub mod routes;
 pub mod service;
-pub mod transitional;
 mod version_documents;
 pub mod versions;
 pub mod view;
-pub mod write_locks;
 
 pub use api::NovaApi;
 pub use fault::{ApiError, Fault};
 pub use handler_response::HandlerResponse;
-pub use service::{ImageService, OperationInput};
+pub use service::{NovaService, OperationInput};

@@ -13,19 +13,16 @@ use super::links::{self, LinkBase};
 use super::routes::{MountedRoute, Target};
 use super::service::OperationInput;
 use super::{media_type, metadata_body, response};
-use crate::cache::{CacheQuery, Fetched};
+use crate::cache::{CacheOutcome, Cacheability};
 use crate::glance::{CallContext, GlanceError, ImageId};
 use crate::http::auth::AuthContext;
 use crate::http::context::{RequestContext, with_deadline};
 use crate::http::response::Response;
-use crate::http::{HttpError, body, forwarded, limits};
-use crate::telemetry::metrics::CacheOutcome;
-use crate::telemetry::trace_context;
-use crate::upstream::runtime::TaskAborted;
-use futures_util::FutureExt as _;
-use std::sync::Arc;
-use tracing::Instrument;
+use crate::http::{HttpError, body, limits};
+use tokio_util::sync::CancellationToken;
 
+/// Keystone's ids are 32 hexadecimal digits, its column holds 64.
+const MAX_PROJECT_ID_BYTES: usize = 64;
 /// The type of the service that this API belongs to: its access rules apply.
 const SERVICE_TYPE: &str = "compute";
 
@@ -76,7 +73,7 @@ impl NovaApi {
             return Err(ApiError::RouteRemoved);
         }
         let endpoint = auth.endpoint.clone()?;
-        let (scheme, host) = forwarded::public_origin(context.request, &self.server);
+        let origin = &context.origin;
         let image = ImageId::parse(&matched.id).ok();
         let asked = CacheableRead {
             operation: matched.operation,
@@ -85,29 +82,28 @@ impl NovaApi {
             query: context.query(),
             api: route.api,
             project: route.project.as_deref(),
-            scheme,
-            host: &host,
+            scheme: origin.scheme(),
+            host: origin.host(),
+            prefix: origin.prefix(),
             endpoint: &endpoint,
         };
-        let scope = auth.scope.clone().filter(|_| self.cached);
-        let cache_query = match scope {
-            Some(scope) => asked.cache_query(scope)?,
-            None => None,
+        let cacheability = if self.cached {
+            asked.cacheability(auth.scope.clone())?
+        } else {
+            Cacheability::NotApplicable
         };
-        if let Some(cache_query) = &cache_query
+        if let Cacheability::Cacheable(query) = &cacheability
             && let Some(body) = self
                 .service
-                .answers
-                .get(cache_query, context.timing.received_at)
+                .reads
+                .cache()
+                .get(query, context.timing.received_at)
         {
-            let outcome = Some(CacheOutcome::Hit);
-            context.observer.cache(outcome);
             let answer = HandlerResponse::chunks(body);
-            return Ok(response::success(answer, outcome, headers, context));
+            return Ok(self.success(answer, Some(CacheOutcome::Hit), headers, context));
         }
-        let root = self.root_url(scheme, &host);
+        let root = self.root_url(context);
         let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
-        let shown = self.cached && matched.operation.is_read();
         let input = OperationInput {
             operation: matched.operation,
             api: route.api,
@@ -115,19 +111,26 @@ impl NovaApi {
             image,
             key: matched.key.into_owned(),
             query: context.query().to_owned(),
+            project_id: auth.project_id().map(str::to_owned),
+            cancellation: CancellationToken::new(),
             links: LinkBase::new(&root, route.api, route.project.as_deref(), &alternate),
             caller: CallContext {
                 endpoint: endpoint.into_owned(),
                 token: auth.token_header(),
                 service_token: auth.service_token_header(),
                 request_id: context.ids.upstream(),
+                fairness_key: auth.fairness_key(),
                 deadline: context.timing.deadline,
                 spent: context.observer.upstream_time().clone(),
             },
         };
+        let permit = context.permit.clone();
+        let (spawner, scope) = (&self.spawner, context.ids.task_scope());
+        let answer = self
+            .service
+            .respond(input, cacheability, spawner, scope, permit);
         // Boxed, so that a cache hit does not pay for its size.
-        let work = Box::pin(self.call_handler(context, input, cache_query));
-        let answer = with_deadline(context.timing.deadline, work).await;
+        let answer = with_deadline(context.timing.deadline, Box::pin(answer)).await;
         if let Err(ApiError::Glance {
             error: GlanceError::Unauthorized,
             ..
@@ -136,57 +139,40 @@ impl NovaApi {
             self.on_upstream_unauthorized(&auth);
         }
         let (answer, outcome) = answer?;
-        let outcome = shown.then_some(outcome);
-        context.observer.cache(outcome);
-        Ok(response::success(answer, outcome, headers, context))
+        Ok(self.success(answer, outcome, headers, context))
     }
 
-    /// Runs the handler on the upstream runtime, by way of the cache where there is a
-    /// `cache_query`.
-    async fn call_handler(
+    fn success(
         &self,
+        answer: HandlerResponse,
+        outcome: Option<CacheOutcome>,
+        headers: &NovaHeaders,
         context: &RequestContext<'_>,
-        input: OperationInput,
-        cache_query: Option<CacheQuery>,
-    ) -> Result<(HandlerResponse, CacheOutcome), ApiError> {
-        let service = Arc::clone(&self.service);
-        let task = async move { service.answer(input).await };
-        let task = trace_context::scope(context.ids.trace().cloned(), task);
-        let task = task.instrument(context.ids.span()).boxed();
-        let Some(cache_query) = cache_query else {
-            let answer = self.spawner.run(task).await;
-            let answer = answer.map_err(|TaskAborted| HttpError::Internal)??;
-            return Ok((answer, CacheOutcome::Bypass));
-        };
-        let fetch = async move {
-            task.await.map(|answer| Fetched {
-                body: answer.body,
-                transitional: answer.transitional,
-            })
-        };
-        let answers = &self.service.answers;
-        let result = answers
-            .fetch(cache_query, &self.spawner, fetch.boxed())
-            .await;
-        let result = result.map_err(|TaskAborted| HttpError::Internal)??;
-        Ok((HandlerResponse::chunks(result.body), result.outcome))
+    ) -> Response {
+        context.observer.cache(outcome.map(CacheOutcome::label));
+        response::success(answer, outcome, headers, context)
     }
 
     /// Glance refuses the token: neither its validation nor responses to it are used again.
     fn on_upstream_unauthorized(&self, auth: &AuthContext<'_>) {
         auth.invalidate();
-        if let Some(scope) = &auth.scope {
-            self.service.answers.invalidate_token(scope);
+        if let Ok(scope) = &auth.scope {
+            self.service.reads.cache().invalidate_token(scope);
         }
     }
 }
 
-/// The project in the path must be the token's own.
+/// The project in the path must be the token's own. Where the gateway does not know the token's, it
+/// must be short enough to be one: it stands in every link of the response.
 fn check_project(auth: &AuthContext<'_>, path: Option<&str>) -> Result<(), ApiError> {
-    let (Some(token), Some(path)) = (auth.validated(), path) else {
+    let Some(path) = path else {
         return Ok(());
     };
-    let own = token.project_id().unwrap_or("None");
+    let own = match auth.validated() {
+        Some(token) => token.project_id().unwrap_or("None"),
+        None if path.len() <= MAX_PROJECT_ID_BYTES => return Ok(()),
+        None => "None",
+    };
     if own == path {
         return Ok(());
     }

@@ -5,10 +5,10 @@ use super::handler_response::HandlerResponse;
 use super::headers::NovaHeaders;
 use super::media_type::{self, ErrorPageFormat};
 use super::not_found_page;
+use crate::cache::{CacheOutcome, NoCacheReason};
 use crate::http::RequestIds;
 use crate::http::context::RequestContext;
 use crate::http::response::{Body, Response};
-use crate::telemetry::metrics::CacheOutcome;
 use crate::util::python_json;
 use actix_web::http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -117,6 +117,15 @@ fn cache_status(outcome: CacheOutcome) -> HeaderValue {
         CacheOutcome::Miss => "nova-image-proxy; fwd=miss",
         CacheOutcome::Coalesced => "nova-image-proxy; fwd=miss; collapsed",
         CacheOutcome::Stale => "nova-image-proxy; fwd=stale; detail=stale-if-error",
-        CacheOutcome::Bypass => "nova-image-proxy; fwd=bypass",
+        CacheOutcome::Bypass(reason) => match reason {
+            NoCacheReason::IdNotCanonical => {
+                "nova-image-proxy; fwd=bypass; detail=id-not-canonical"
+            }
+            NoCacheReason::WritePending => "nova-image-proxy; fwd=bypass; detail=write-pending",
+            NoCacheReason::TokenWithoutProject => {
+                "nova-image-proxy; fwd=bypass; detail=token-without-project"
+            }
+            NoCacheReason::AccessRules => "nova-image-proxy; fwd=bypass; detail=access-rules",
+        },
     })
 }

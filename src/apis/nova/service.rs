@@ -1,4 +1,4 @@
-//! What every operation works with.
+//! What every handler works with.
 
 use super::fault::{ApiError, GlanceOperation};
 use super::handler_response::HandlerResponse;
@@ -6,32 +6,32 @@ use super::json::Json;
 use super::links::LinkBase;
 use super::microversion::Microversion;
 use super::routes::{Api, Operation};
-use super::transitional::Transitional;
 use super::view::Detail;
-use super::write_locks::WriteLocks;
 use super::{images, metadata};
-use crate::cache::{ResponseCache, WriteGuard};
+use crate::cache::{CacheOutcome, Cacheability, Fetched, ReadThrough};
 use crate::config;
-use crate::glance::{CallContext, GlanceClient, GlanceError, ImageId};
+use crate::glance::{CallContext, GlanceError, ImageId};
+use crate::http::HttpError;
+use crate::images::{ImageService, UpdateError, WriteError, Writer};
+use crate::telemetry::trace_context::TaskScope;
+use crate::upstream::runtime::Spawner;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
-/// The compute API's image operations on top of Glance.
+/// The handlers of Nova's image API.
 #[derive(Debug)]
-pub struct ImageService {
-    /// The image service.
-    pub glance: GlanceClient,
+pub struct NovaService {
+    /// Reads and changes images.
+    pub images: ImageService,
+    /// The way through the response cache.
+    pub reads: ReadThrough<ApiError>,
     /// The `[nova]` settings.
     pub settings: config::Nova,
-    /// The queue for writes.
-    pub locks: WriteLocks,
-    /// What has been answered, and which of it a write has made old.
-    pub answers: Arc<ResponseCache<ApiError>>,
-    /// `cache.transitional_window`.
-    pub transitional_window: Duration,
 }
 
-/// One request, checked and resolved: everything an operation needs besides the service.
+/// One request, checked: the input of every handler.
 #[derive(Debug, Clone)]
 pub struct OperationInput {
     /// What is to be done.
@@ -46,8 +46,12 @@ pub struct OperationInput {
     pub query: String,
     /// The body, of the operations that have one.
     pub body: Json,
-    /// For whom Glance is called.
+    /// On whose behalf Glance is called.
     pub caller: CallContext,
+    /// The project of the validated token; `None` where only Glance knows it.
+    pub project_id: Option<String>,
+    /// Canceled when the client leaves.
+    pub cancellation: CancellationToken,
     /// What this request's links begin with.
     pub links: LinkBase,
 }
@@ -57,42 +61,56 @@ impl OperationInput {
     pub fn image_id(&self) -> Result<&ImageId, ApiError> {
         self.image.as_ref().ok_or(ApiError::ImageNotFound)
     }
+
+    /// The client, as one that changes an image.
+    #[must_use]
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            caller: &self.caller,
+            project_id: self.project_id.as_deref(),
+            cancellation: &self.cancellation,
+        }
+    }
 }
 
-impl ImageService {
+impl NovaService {
     /// The highest microversion served.
     #[must_use]
     pub fn max_microversion(&self) -> Microversion {
         Microversion::new(2, self.settings.max_microversion)
     }
 
-    /// Which images are coming into being, as of now.
-    #[must_use]
-    pub fn transitional(&self) -> Transitional {
-        Transitional::now(self.transitional_window)
+    /// Answers a request by way of the cache, in a task of its own on the upstream runtime. The task
+    /// goes on when the client leaves, but for a write of which nothing was sent; `permit` is held
+    /// until it ends.
+    pub async fn respond(
+        self: &Arc<Self>,
+        input: OperationInput,
+        cacheability: Cacheability,
+        spawner: &Spawner,
+        scope: TaskScope,
+        permit: impl Send + 'static,
+    ) -> Result<(HandlerResponse, Option<CacheOutcome>), ApiError> {
+        let _canceled_on_drop = input.cancellation.clone().drop_guard();
+        let service = Arc::clone(self);
+        let work = async move {
+            let _permit = permit;
+            service.answer(input).await
+        };
+        let work = scope.run(work);
+        let found = match cacheability {
+            Cacheability::Cacheable(query) => self.reads.fetch(query, spawner, fetch(work)).await?,
+            Cacheability::Uncacheable(reason) => {
+                self.reads.bypass(reason, spawner, fetch(work)).await?
+            }
+            Cacheability::NotApplicable => return Ok((spawner.run(work).await??, None)),
+        };
+        let response = HandlerResponse::chunks(found.body);
+        Ok((response, Some(found.outcome)))
     }
 
-    /// Sends a write to Glance, and tells `write` whether its outcome is known.
-    pub async fn track_write<T>(
-        &self,
-        write: &mut WriteGuard<'_>,
-        caller: &CallContext,
-        call: impl Future<Output = Result<T, GlanceError>>,
-    ) -> Result<T, GlanceError> {
-        write.call_started(self.glance.deadline(caller));
-        let outcome = call.await;
-        if outcome
-            .as_ref()
-            .err()
-            .is_none_or(GlanceError::is_outcome_known)
-        {
-            write.outcome_known();
-        }
-        outcome
-    }
-
-    /// Does what `request` asks for.
-    pub async fn answer(&self, request: OperationInput) -> Result<HandlerResponse, ApiError> {
+    /// Calls the handler of the operation.
+    async fn answer(&self, request: OperationInput) -> Result<HandlerResponse, ApiError> {
         match request.operation {
             Operation::ListImages => images::list(self, request, Detail::Basic).await,
             Operation::DetailImages => images::list(self, request, Detail::Full).await,
@@ -108,10 +126,34 @@ impl ImageService {
     }
 }
 
-/// Wraps a failure of Glance with what it was asked.
+/// The work as the cache takes it.
+fn fetch(
+    work: impl Future<Output = Result<HandlerResponse, ApiError>> + Send + 'static,
+) -> BoxFuture<'static, Result<Fetched, ApiError>> {
+    let fetched = |response: HandlerResponse| Fetched {
+        body: response.body,
+        transitional: response.transitional,
+    };
+    work.map(move |result| result.map(fetched)).boxed()
+}
+
+/// Adds to a failure of Glance what Glance was asked for.
 pub fn while_doing(operation: GlanceOperation) -> impl Fn(GlanceError) -> ApiError {
     move |error| ApiError::Glance {
         error,
         operation: operation.clone(),
+    }
+}
+
+/// The same for a failed write.
+pub fn while_writing(operation: GlanceOperation) -> impl Fn(WriteError) -> ApiError {
+    move |error| match error {
+        WriteError::Glance(error) => while_doing(operation.clone())(error),
+        WriteError::Update(UpdateError::ReservedKey(key)) => ApiError::ReservedKey(key),
+        WriteError::Update(UpdateError::KeyNotFound) => ApiError::InvalidMetadataKey,
+        WriteError::Update(UpdateError::TooManyItems) => ApiError::MetadataQuotaExceeded,
+        WriteError::QueueFull => HttpError::Overloaded.into(),
+        // No client waits for the response to a canceled write.
+        WriteError::Timeout | WriteError::Canceled => HttpError::Timeout.into(),
     }
 }

@@ -18,7 +18,7 @@ impl NovaApi {
         if let Some(api) = media_type::version(context.request.headers()) {
             return self.version_document(context, api);
         }
-        let body = versions::all(&self.public_root_url(context), self.max_microversion());
+        let body = versions::all(&self.root_url(context), self.max_microversion());
         self.document(StatusCode::OK, body, &NovaHeaders::None, context)
     }
 
@@ -27,7 +27,7 @@ impl NovaApi {
         if let Some(api) = media_type::version(context.request.headers()) {
             return self.version_document(context, api);
         }
-        let root = self.public_root_url(context);
+        let root = self.root_url(context);
         let body = versions::choices(&root, path, self.max_microversion());
         let status = StatusCode::MULTIPLE_CHOICES;
         self.document(status, body, &NovaHeaders::None, context)
@@ -39,7 +39,7 @@ impl NovaApi {
         if let Err(error) = self.negotiate_microversion(context, api, &mut headers) {
             return self.fault(&error, &headers, context.ids);
         }
-        let root = self.public_root_url(context);
+        let root = self.root_url(context);
         let body = versions::one(&root, api, self.max_microversion());
         self.document(StatusCode::OK, body, &headers, context)
     }

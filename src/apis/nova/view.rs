@@ -6,10 +6,9 @@
 use super::links::LinkBase;
 use super::list_query::next_query;
 use crate::cache::Body;
-use crate::glance::{Image, ImagePage, is_null, python_str, text};
+use crate::glance::{Image, ImagePage, is_null, json_str, python_str, utc};
 use crate::util::python_json;
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDateTime, Utc};
 use python_compat::strip;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -117,7 +116,7 @@ impl ListView {
             }
         }
         if let Some(last) = page.images.last() {
-            self.last_id = last.id.and_then(text).map(Cow::into_owned);
+            self.last_id = last.id.and_then(json_str).map(Cow::into_owned);
         }
     }
 
@@ -194,7 +193,7 @@ fn write_full(out: &mut Vec<u8>, image: &Image<'_>, links: &LinkBase) {
 
 /// Nova's `status` and `progress` for Glance's status.
 fn status(raw: Option<&RawValue>) -> (&'static str, &'static str) {
-    match raw.and_then(text).as_deref() {
+    match raw.and_then(json_str).as_deref() {
         Some("active") => ("ACTIVE", "100"),
         Some("queued") => ("SAVING", "25"),
         Some("saving") => ("SAVING", "50"),
@@ -239,7 +238,7 @@ fn write_property(out: &mut Vec<u8>, key: &str, value: &RawValue) {
     python_json::write_str(out, key);
     out.extend_from_slice(b": ");
     if JSON_PROPERTIES.contains(&key)
-        && let Some(inner) = text(value)
+        && let Some(inner) = json_str(value)
         && let Ok(json) = serde_json::from_str::<&RawValue>(&inner)
     {
         python_json::write_raw(out, json);
@@ -254,7 +253,7 @@ fn write_date(out: &mut Vec<u8>, raw: Option<&RawValue>) {
         out.extend_from_slice(b"null");
         return;
     };
-    let text = text(raw);
+    let text = json_str(raw);
     match text.as_deref().filter(|text| !is_final(text)).and_then(utc) {
         Some(date) => {
             let shown = date.format("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -271,19 +270,6 @@ fn is_final(text: &str) -> bool {
         && text.bytes().zip(FORM).all(|(byte, form)| match form {
             b'0' => byte.is_ascii_digit(),
             _ => byte == *form,
-        })
-}
-
-/// Parses a date of Glance.
-pub(super) fn utc(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|date| date.to_utc())
-        .ok()
-        .or_else(|| {
-            // Nova reads a date without an offset as UTC.
-            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
-                .map(|naive| naive.and_utc())
-                .ok()
         })
 }
 

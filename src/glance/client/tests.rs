@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::metrics::Exposition;
 use crate::upstream::{self, OutlierDetection};
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path, query_param};
@@ -34,11 +35,11 @@ const CALL: CallLimits = CallLimits {
     max_images: 100,
 };
 
-const RULES: UpstreamPolicy = UpstreamPolicy {
-    ejection: OutlierDetection {
-        after: 3,
-        first: Duration::from_secs(5),
-        longest: Duration::from_secs(60),
+const POLICY: UpstreamPolicy = UpstreamPolicy {
+    outlier_detection: OutlierDetection {
+        consecutive_failures: 3,
+        base_ejection_time: Duration::from_secs(5),
+        max_ejection_time: Duration::from_secs(60),
     },
     retries: 2,
     max_in_flight: 64,
@@ -50,7 +51,7 @@ fn glance(call: CallLimits) -> GlanceClient {
         upstream::client(upstream::ClientSettings::default()).unwrap(),
         call,
         Vec::new(),
-        RULES,
+        POLICY,
     )
 }
 
@@ -60,6 +61,7 @@ fn caller(server: &MockServer) -> CallContext {
         token: Some(HeaderValue::from_static("secret")),
         service_token: None,
         request_id: HeaderValue::from_static("req-1"),
+        fairness_key: FairnessKey::new(0),
         deadline: Instant::now() + Duration::from_secs(10),
         spent: UpstreamTime::default(),
     }
@@ -226,7 +228,7 @@ async fn a_failing_page_fails_the_list() {
         .mount(&server)
         .await;
     let error = ids(&server, CALL, ImageQuery::default()).await.unwrap_err();
-    assert!(matches!(error, GlanceError::Unavailable(_)), "{error}");
+    assert!(matches!(error, GlanceError::ServerError(_)), "{error}");
 }
 
 #[tokio::test]
@@ -268,7 +270,7 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
         .await;
     let endpoints = [&failing, &whole].map(|server| Endpoint::new(&server.uri().parse().unwrap()));
     let http = upstream::client(upstream::ClientSettings::default()).unwrap();
-    let glance = GlanceClient::new(http, CALL, endpoints.to_vec(), RULES);
+    let glance = GlanceClient::new(http, CALL, endpoints.to_vec(), POLICY);
     let mut ids = Vec::new();
     glance
         .pages(caller(&failing), ImageQuery::default())
@@ -277,7 +279,11 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
         .unwrap();
     let expected: Vec<_> = (0..95).map(|number| format!("\"{number}\"")).collect();
     assert_eq!(ids, expected);
-    assert!(glance.counters().snapshot().failovers > 0);
+    let mut metrics = crate::telemetry::metrics::Metrics::default();
+    metrics.register(|registry| glance.metrics().register(registry));
+    let failovers = "nova_image_proxy_glance_failovers_total 1\n";
+    let text = metrics.text(Exposition::Prometheus);
+    assert!(text.contains(failovers), "{text}");
     assert!(failing.received_requests().await.unwrap().len() >= 4);
 }
 
@@ -285,12 +291,12 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
 #[tokio::test]
 async fn a_list_needs_one_place_at_a_time() {
     let server = paged(95).await;
-    let rules = UpstreamPolicy {
+    let policy = UpstreamPolicy {
         max_in_flight: 1,
-        ..RULES
+        ..POLICY
     };
     let http = upstream::client(upstream::ClientSettings::default()).unwrap();
-    let glance = GlanceClient::new(http, CALL, Vec::new(), rules);
+    let glance = GlanceClient::new(http, CALL, Vec::new(), policy);
     let lists = (0..5).map(|_| {
         let mut images = 0;
         let list = glance.pages(caller(&server), ImageQuery::default());
@@ -313,6 +319,7 @@ fn a_caller_never_shows_its_token() {
         token: Some(token),
         service_token: None,
         request_id: HeaderValue::from_static("req-1"),
+        fairness_key: FairnessKey::new(0),
         deadline: Instant::now(),
         spent: UpstreamTime::default(),
     };

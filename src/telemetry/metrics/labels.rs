@@ -165,7 +165,7 @@ impl StatusLabel {
 
 label! {
     /// How the answer cache takes part in a request.
-    CacheOutcome {
+    CacheLabel {
         /// The answer was in the cache and fresh.
         Hit => "hit",
         /// Glance was asked.

@@ -1,7 +1,7 @@
 //! The requests of clients.
 
 use super::histogram::{Histogram, Snapshot};
-use super::labels::{ApiLabels, CacheOutcome, MethodLabel, StatusLabel};
+use super::labels::{ApiLabels, CacheLabel, MethodLabel, StatusLabel};
 use super::shards::Shards;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
@@ -16,7 +16,7 @@ use std::time::Duration;
 const METHODS: usize = MethodLabel::ALL.len();
 const STATUSES: usize = StatusLabel::ALL.len();
 /// One for requests that the cache has no part in.
-const CACHE: usize = CacheOutcome::ALL.len() + 1;
+const CACHE: usize = CacheLabel::ALL.len() + 1;
 
 /// All that is counted of one request.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ pub struct RequestSample {
     /// The family of its microversion, as an index into [`ApiLabels::versions`].
     pub version: usize,
     /// The cache's part in it, if it had one.
-    pub cache: Option<CacheOutcome>,
+    pub cache: Option<CacheLabel>,
     /// The length of the response's body.
     pub response_bytes: u64,
     /// From its head to its response.
@@ -146,14 +146,14 @@ impl ApiRequestMetrics {
     /// The labels of every histogram, and where it stands.
     fn every_duration(&self) -> impl Iterator<Item = (RequestDuration, usize)> {
         let ApiLabels { api, routes, .. } = self.labels;
-        let outcomes = || CacheOutcome::ALL.iter().map(|outcome| Some(*outcome));
+        let outcomes = || CacheLabel::ALL.iter().map(|outcome| Some(*outcome));
         self.places().flat_map(move |(route, method)| {
             [None].into_iter().chain(outcomes()).map(move |outcome| {
                 let labels = RequestDuration {
                     api,
                     route: routes.get(route).copied().unwrap_or_default(),
                     method,
-                    cache: outcome.map_or("none", CacheOutcome::as_str),
+                    cache: outcome.map_or("none", CacheLabel::as_str),
                 };
                 (labels, duration_at(route, method, outcome))
             })
@@ -161,7 +161,7 @@ impl ApiRequestMetrics {
     }
 }
 
-fn duration_at(route: usize, method: MethodLabel, cache: Option<CacheOutcome>) -> usize {
+fn duration_at(route: usize, method: MethodLabel, cache: Option<CacheLabel>) -> usize {
     let place = route * METHODS + method as usize;
     place * CACHE + cache.map_or(0, |cache| cache as usize + 1)
 }

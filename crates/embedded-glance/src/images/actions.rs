@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::Answer;
+use super::Response;
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::model::Status;
@@ -21,7 +21,7 @@ pub(crate) fn call(
     caller: &Identity,
     id: &str,
     action: Action,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let (name, from, to) = match action {
         Action::Deactivate => ("deactivate", Status::Active, Status::Deactivated),
         Action::Reactivate => ("reactivate", Status::Deactivated, Status::Active),
@@ -38,5 +38,5 @@ pub(crate) fn call(
             "Not allowed to {name} image in status '{status}'"
         )));
     }
-    Ok(Answer::empty())
+    Ok(Response::empty())
 }

@@ -4,12 +4,12 @@ use rusqlite::Connection;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Answer, limits, parse_body};
+use super::{Response, limits, parse_body};
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::model::{Image, Visibility};
 use crate::patch::{RESERVED, RESERVED_NAMESPACE};
-use crate::render::ImageView;
+use crate::render::{ImageView, STORE};
 use crate::{policy, schema, store, time};
 
 /// The longest name of a property.
@@ -31,7 +31,7 @@ pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let Value::Object(body) = parse_body(body)? else {
         // Glance breaks over a list.
         return Err(Fault::internal());
@@ -44,15 +44,16 @@ pub(crate) fn call(
         )));
     }
     store::images::insert(connection, &image)?;
-    let mut answer = Answer::json(
+    let mut response = Response::json(
         201,
         &ImageView {
             image: &image,
             for_admin: caller.is_admin(),
         },
     )?;
-    answer.location = Some(format!("/v2/images/{}", image.id));
-    Ok(answer)
+    response.location = Some(format!("/v2/images/{}", image.id));
+    response.stores = Some(STORE);
+    Ok(response)
 }
 
 /// Turns a request into a record, with every check that needs no database.

@@ -2,13 +2,17 @@
 
 use rusqlite::Connection;
 
-use super::Answer;
+use super::Response;
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::{policy, store};
 
 /// Deletes an image that is not protected.
-pub(crate) fn call(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
+pub(crate) fn call(
+    connection: &Connection,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response, Fault> {
     let Some(image) = super::visible(connection, caller, id)? else {
         return Err(Fault::not_found(format!(
             "Failed to find image {id} to delete"
@@ -21,5 +25,5 @@ pub(crate) fn call(connection: &Connection, caller: &Identity, id: &str) -> Resu
         )));
     }
     store::images::delete(connection, id)?;
-    Ok(Answer::empty())
+    Ok(Response::empty())
 }

@@ -82,6 +82,11 @@ pub(super) fn check_record(image: &Image) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The project of a new member.
+pub(super) fn check_member(name: &str) -> Result<(), Fault> {
+    check_value("member", name)
+}
+
 fn check_value(name: &str, value: &str) -> Result<(), Fault> {
     if !has_four_byte_character(value) {
         return Ok(());

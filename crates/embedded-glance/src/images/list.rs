@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Answer, ID_LENGTH};
+use super::{ID_LENGTH, Response};
 use crate::error::Fault;
 use crate::filters::ListQuery;
 use crate::identity::Identity;
@@ -12,24 +12,19 @@ use crate::render::PageView;
 use crate::{policy, store};
 
 /// More filters than this make a statement that SQLite refuses.
-const MAX_PARAMETERS: usize = 256;
+const MAX_CONDITIONS: usize = 256;
 
 /// A page of images.
 pub(crate) fn call(
     connection: &Connection,
     caller: &Identity,
     query: &str,
-) -> Result<Answer, Fault> {
-    let params = Params::parse(query).map_err(|params::NotUtf8| {
-        Fault::bad_request(
-            "Error decoding your request. Either the URL or the request body contained characters \
-             that could not be decoded by Glance",
-        )
-    })?;
-    if params.len() > MAX_PARAMETERS {
-        return Err(Fault::bad_request("The query has too many parameters."));
-    }
+) -> Result<Response, Fault> {
+    let params = Params::parse(query).map_err(|params::NotUtf8| Fault::undecodable())?;
     let asked = ListQuery::parse(params.clone())?;
+    if asked.conditions.len() > MAX_CONDITIONS {
+        return Err(Fault::bad_request("The query has too many filters."));
+    }
     policy::list(caller)?;
     let marker = match &asked.marker {
         Some(marker) => Some(find_marker(connection, caller, marker)?),
@@ -42,7 +37,7 @@ pub(crate) fn call(
         .filter(|_| is_full)
         .map(|image| image.id.as_str());
     let (first, next) = links(params, next);
-    Answer::json(
+    Response::json(
         200,
         &PageView {
             images: &images,

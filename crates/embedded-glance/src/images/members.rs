@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::{Answer, limits, parse_body};
+use super::{Response, limits, parse_body};
 use crate::error::{Fault, Kind};
 use crate::identity::Identity;
 use crate::model::{Image, Member, MemberStatus, Visibility};
@@ -14,7 +14,11 @@ use crate::{policy, schema, store, time};
 const ONLY_SHARED: &str = "Only shared images have members.";
 
 /// The memberships of an image that the caller may know of.
-pub(crate) fn list(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
+pub(crate) fn list(
+    connection: &Connection,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response, Fault> {
     let image = look_up(connection, caller, id)?;
     if image.visibility != Visibility::Shared {
         return Err(Fault::forbidden(format!(
@@ -22,7 +26,7 @@ pub(crate) fn list(connection: &Connection, caller: &Identity, id: &str) -> Resu
         )));
     }
     policy::get_members(caller, &image, "get_members")?;
-    Answer::json(200, &MembersView(&known(connection, caller, &image)?))
+    Response::json(200, &MembersView(&known(connection, caller, &image)?))
 }
 
 /// One membership.
@@ -31,13 +35,13 @@ pub(crate) fn show(
     caller: &Identity,
     id: &str,
     member: &str,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let image = look_up(connection, caller, id)?;
     if image.visibility != Visibility::Shared {
         return Err(Fault::not_found(ONLY_SHARED));
     }
     let found = find(connection, caller, &image, member).map_err(hide)?;
-    Answer::json(200, &MemberView(&found))
+    Response::json(200, &MemberView(&found))
 }
 
 /// Shares an image; the member has yet to say yes.
@@ -46,11 +50,12 @@ pub(crate) fn create(
     caller: &Identity,
     id: &str,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let name = member_name(&parse_body(body)?)?;
     let image = look_up(connection, caller, id)?;
     check_shared(&image, "create")?;
     policy::change(caller, &image, "add_member")?;
+    limits::check_member(&name)?;
     let members = store::members::of_image(connection, id)?;
     if members.len() >= limits::MEMBERS {
         let (attempted, maximum) = (members.len() + 1, limits::MEMBERS);
@@ -73,7 +78,7 @@ pub(crate) fn create(
         updated_at: now,
     };
     store::members::put(connection, &member)?;
-    Answer::json(200, &MemberView(&member))
+    Response::json(200, &MemberView(&member))
 }
 
 /// The member's answer to being given an image.
@@ -83,7 +88,7 @@ pub(crate) fn update(
     id: &str,
     member: &str,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let Value::Object(mut body) = parse_body(body)? else {
         let message = "Expected a status in the form: {\"status\": \"status\"}";
         return Err(Fault::bad_request(message));
@@ -95,7 +100,7 @@ pub(crate) fn update(
     check_shared(&image, "update")?;
     let mut member = find(connection, caller, &image, member)?;
     policy::modify_member(caller, &image)?;
-    member.status = status
+    let status = status
         .as_str()
         .and_then(MemberStatus::parse)
         .ok_or_else(|| {
@@ -103,9 +108,13 @@ pub(crate) fn update(
                 "Incorrect request: Status must be \"pending\", \"accepted\" or \"rejected\".",
             )
         })?;
+    if status == member.status {
+        return Response::json(200, &MemberView(&member));
+    }
+    member.status = status;
     member.updated_at = time::now();
     store::members::put(connection, &member)?;
-    Answer::json(200, &MemberView(&member))
+    Response::json(200, &MemberView(&member))
 }
 
 /// Ends the sharing.
@@ -114,13 +123,13 @@ pub(crate) fn delete(
     caller: &Identity,
     id: &str,
     member: &str,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let image = look_up(connection, caller, id)?;
     check_shared(&image, "delete")?;
     let member = find(connection, caller, &image, member)?;
     policy::change(caller, &image, "delete_member")?;
     store::members::delete(connection, &member)?;
-    Ok(Answer::empty())
+    Ok(Response::empty())
 }
 
 fn look_up(connection: &Connection, caller: &Identity, id: &str) -> Result<Image, Fault> {
@@ -184,6 +193,11 @@ fn member_name(body: &Value) -> Result<String, Fault> {
         Some(Value::String(_) | Value::Null | Value::Bool(false)) => {
             Err(Fault::bad_request("Member can't be empty"))
         }
-        Some(other) => Ok(schema::repr(other)),
+        Some(number @ (Value::Number(_) | Value::Bool(true))) => Ok(schema::repr(number)),
+        // These break Glance.
+        Some(Value::Array(_) | Value::Object(_)) => {
+            let message = "Expected a member in the form: {\"member\": \"image_id\"}";
+            Err(Fault::bad_request(message))
+        }
     }
 }

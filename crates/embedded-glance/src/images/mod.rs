@@ -1,59 +1,91 @@
 //! The calls of the images API, one file each. A call gets a transaction and the caller, and gives
-//! an [`Answer`] or a [`Fault`].
+//! a [`Response`] or a [`Fault`].
 
 pub(super) mod actions;
+pub(super) mod cache;
 pub(super) mod create;
 pub(super) mod data;
 pub(super) mod delete;
+pub(super) mod discovery;
 pub(super) mod limits;
 pub(super) mod list;
+pub(super) mod locations;
 pub(super) mod members;
+pub(super) mod metadefs;
 pub(super) mod show;
 pub(super) mod tags;
+pub(super) mod tasks;
 pub(super) mod update;
+
+use std::fs::File;
 
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::data::range::ByteRange;
 use super::error::Fault;
 use super::identity::Identity;
 use super::model::{Image, Visibility};
-use super::{policy, store};
+use super::{json, policy, store};
 
 /// The longest id that can be in the database.
 const ID_LENGTH: usize = 36;
 
-/// A successful answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+/// A successful response.
+#[derive(Debug)]
+pub(super) struct Response {
     pub(super) status: u16,
-    /// JSON; None is an answer without a body.
-    pub(super) body: Option<String>,
+    pub(super) body: Body,
     /// The path of what was created.
     pub(super) location: Option<String>,
+    /// The stores that data can be uploaded to.
+    pub(super) stores: Option<&'static str>,
 }
 
-impl Answer {
+/// What a response carries.
+#[derive(Debug)]
+pub(super) enum Body {
+    None,
+    Json(String),
+    Data(Download),
+}
+
+/// The data of an image, or a part of it.
+#[derive(Debug)]
+pub(super) struct Download {
+    pub(super) file: File,
+    /// Bytes of the whole image.
+    pub(super) size: u64,
+    /// MD5 of the whole image.
+    pub(super) checksum: Option<String>,
+    pub(super) part: Option<ByteRange>,
+}
+
+impl Response {
     pub(super) fn json(status: u16, body: &impl Serialize) -> Result<Self, Fault> {
-        match serde_json::to_string(body) {
+        match json::utf8(body) {
             Ok(body) => Ok(Self {
-                status,
-                body: Some(body),
-                location: None,
+                body: Body::Json(body),
+                ..Self::with_status(status)
             }),
             Err(error) => {
-                tracing::error!(%error, "an answer of the embedded Glance is no JSON");
+                tracing::error!(%error, "a response of the embedded Glance cannot be written");
                 Err(Fault::internal())
             }
         }
     }
 
     pub(super) fn empty() -> Self {
+        Self::with_status(204)
+    }
+
+    pub(super) fn with_status(status: u16) -> Self {
         Self {
-            status: 204,
-            body: None,
+            status,
+            body: Body::None,
             location: None,
+            stores: None,
         }
     }
 }

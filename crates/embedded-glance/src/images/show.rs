@@ -2,19 +2,23 @@
 
 use rusqlite::Connection;
 
-use super::Answer;
+use super::Response;
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::policy;
 use crate::render::ImageView;
 
 /// One image.
-pub(crate) fn call(connection: &Connection, caller: &Identity, id: &str) -> Result<Answer, Fault> {
+pub(crate) fn call(
+    connection: &Connection,
+    caller: &Identity,
+    id: &str,
+) -> Result<Response, Fault> {
     let image = super::look_up(connection, caller, id)?;
     if !policy::may_get(caller, &image) {
         return Err(Fault::no_resource());
     }
-    Answer::json(
+    Response::json(
         200,
         &ImageView {
             image: &image,

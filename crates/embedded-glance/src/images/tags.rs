@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde_json::{Map, json};
 
-use super::{Answer, limits};
+use super::{Response, limits};
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::model::Image;
@@ -15,7 +15,7 @@ pub(crate) fn add(
     caller: &Identity,
     id: &str,
     tag: &str,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     schema::check_image(&Map::from_iter([("tags".to_owned(), json!([tag]))]))?;
     let mut image = changeable(connection, caller, id)?;
     if !image.tags.iter().any(|own| own == tag) {
@@ -37,7 +37,7 @@ pub(crate) fn remove(
     caller: &Identity,
     id: &str,
     tag: &str,
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let mut image = changeable(connection, caller, id)?;
     let before = image.tags.len();
     image.tags.retain(|own| own != tag);
@@ -55,8 +55,8 @@ fn changeable(connection: &Connection, caller: &Identity, id: &str) -> Result<Im
     Ok(image)
 }
 
-fn save(connection: &Connection, mut image: Image) -> Result<Answer, Fault> {
+fn save(connection: &Connection, mut image: Image) -> Result<Response, Fault> {
     image.updated_at = time::now();
     store::images::update(connection, &image)?;
-    Ok(Answer::empty())
+    Ok(Response::empty())
 }

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::create::{integer, texts};
-use super::{Answer, limits, parse_body};
+use super::{Response, limits, parse_body};
 use crate::error::Fault;
 use crate::identity::Identity;
 use crate::model::{Image, Status, Visibility};
@@ -33,7 +33,7 @@ pub(crate) fn call(
     id: &str,
     content_type: &str,
     body: &[u8],
-) -> Result<Answer, Fault> {
+) -> Result<Response, Fault> {
     let dialect = Dialect::of(content_type).ok_or_else(|| Fault::not_a_patch(content_type))?;
     let changes = patch::parse(&parse_body(body)?, dialect)?;
     let before = super::look_up(connection, caller, id)?;
@@ -44,7 +44,7 @@ pub(crate) fn call(
     if !changes.is_empty() {
         save(connection, caller, &before, &mut image)?;
     }
-    Answer::json(
+    Response::json(
         200,
         &ImageView {
             image: &image,
@@ -69,7 +69,10 @@ fn save(
     }
     limits::check_record(image)?;
     image.updated_at = time::now();
-    store::images::update(connection, image)?;
+    let mut stored = image.clone();
+    // The answer shows an empty owner once; none is stored.
+    stored.owner = stored.owner.filter(|owner| !owner.is_empty());
+    store::images::update(connection, &stored)?;
     match super::visible(connection, caller, &image.id)? {
         Some(_) => Ok(()),
         None => Err(Fault::forbidden(format!(
@@ -146,7 +149,7 @@ fn set(image: &mut Image, name: &str, value: &Value) -> Result<(), Fault> {
     let text = || value.as_str().map(str::to_owned);
     match name {
         "name" => image.name = text(),
-        "owner" => image.owner = text().filter(|owner| !owner.is_empty()),
+        "owner" => image.owner = text(),
         "disk_format" | "container_format" => {
             if !matches!(image.status, Status::Queued | Status::Importing) {
                 return Err(Fault::forbidden(format!(

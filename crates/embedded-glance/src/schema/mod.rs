@@ -10,10 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::error::Fault;
 
-pub(super) use python::repr;
+pub(super) use python::{repr, text};
 
 /// What a client gets from `/v2/schemas/image`. The rules of a request are read from it too.
 pub(super) static IMAGE: LazyLock<Value> = LazyLock::new(|| document(include_str!("image.json")));
+static TASK: LazyLock<Value> = LazyLock::new(|| document(include_str!("task.json")));
+static LOCATION: LazyLock<Value> = LazyLock::new(|| document(include_str!("location.json")));
+static METADEFS: LazyLock<Value> = LazyLock::new(|| document(include_str!("metadefs.json")));
 static MEMBER: LazyLock<Value> = LazyLock::new(|| document(include_str!("member.json")));
 
 /// The files are part of the program; a test reads them.
@@ -28,8 +31,33 @@ pub(super) fn published(name: &str) -> Option<Value> {
         "images" => Some(images()),
         "member" => Some(MEMBER.clone()),
         "members" => Some(members()),
+        "task" => Some(TASK.clone()),
+        "tasks" => Some(tasks()),
         _ => None,
     }
+}
+
+/// The schema of that name, as `/v2/schemas/metadefs/NAME` answers.
+pub(super) fn published_metadef(name: &str) -> Option<Value> {
+    METADEFS.get(name).cloned()
+}
+
+/// A list shows less of each task.
+fn tasks() -> Value {
+    let mut task = TASK.clone();
+    if let Some(properties) = task.get_mut("properties").and_then(Value::as_object_mut) {
+        for name in ["input", "result", "message"] {
+            properties.shift_remove(name);
+        }
+    }
+    json!({
+        "name": "tasks",
+        "properties": {
+            "tasks": {"type": "array", "items": task},
+            "schema": {"type": "string"},
+        },
+        "links": [{"rel": "describedby", "href": "{schema}"}],
+    })
 }
 
 fn images() -> Value {
@@ -62,13 +90,26 @@ fn members() -> Value {
 
 /// Checks (a part of) an image against the schema.
 pub(super) fn check_image(image: &Map<String, Value>) -> Result<(), Fault> {
-    let image = Value::Object(image.clone());
+    check_object("image", &IMAGE, &Value::Object(image.clone()))
+}
+
+/// Checks the body of a request to add a location.
+pub(super) fn check_location(body: &Value) -> Result<(), Fault> {
+    check_object("location", &LOCATION, &json!({"add_location": body}))
+}
+
+/// Checks the body of a request to create a task.
+pub(super) fn check_task(body: &Value) -> Result<(), Fault> {
+    check_object("task", &TASK, body)
+}
+
+fn check_object(name: &str, schema: &Value, object: &Value) -> Result<(), Fault> {
     let mut errors = Vec::new();
-    check(&IMAGE, &image, &Place::default(), &mut errors);
-    match errors.into_iter().reduce(worse) {
+    check(schema, object, &Place::default(), &mut errors);
+    match errors.into_iter().reduce(most_relevant) {
         None => Ok(()),
         Some(error) => Err(Fault::bad_request(format!(
-            "Provided object does not match schema 'image': {error}"
+            "Provided object does not match schema '{name}': {error}"
         ))),
     }
 }
@@ -130,7 +171,7 @@ fn subscripts(path: &[Step]) -> String {
 }
 
 /// Of several mismatches the shallowest is told; among siblings the one whose path sorts last.
-fn worse(one: Mismatch, other: Mismatch) -> Mismatch {
+fn most_relevant(one: Mismatch, other: Mismatch) -> Mismatch {
     let shallower = other.place.value.len().cmp(&one.place.value.len());
     match shallower.then_with(|| one.place.value.cmp(&other.place.value)) {
         Ordering::Less => other,
@@ -305,10 +346,14 @@ mod tests {
 
     #[test]
     fn the_documents_are_whole() {
-        for name in ["image", "images", "member", "members"] {
+        for name in ["image", "images", "member", "members", "task", "tasks"] {
             assert!(published(name).unwrap()["properties"].is_object(), "{name}");
         }
-        assert_eq!(published("task"), None);
+        for name in ["namespace", "resource_types", "tags"] {
+            let document = published_metadef(name).unwrap();
+            assert!(document["properties"].is_object(), "{name}");
+        }
+        assert_eq!(published("metadefs"), None);
     }
 
     #[test]

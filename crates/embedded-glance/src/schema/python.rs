@@ -29,6 +29,14 @@ pub(crate) fn repr(value: &Value) -> String {
     }
 }
 
+/// `str()` of a value: a text stands for itself.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
 /// A value in as many lines as its width asks for.
 pub(super) fn pretty(value: &Value) -> String {
     let mut shown = String::new();

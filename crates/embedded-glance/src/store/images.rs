@@ -1,5 +1,7 @@
 //! Single images: find, insert, update, delete.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::Fault;
@@ -190,4 +192,21 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM images) \
                AND NOT EXISTS (SELECT 1 FROM deleted_images)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// Images whose upload a process did not finish wait for data again.
+pub(crate) fn end_uploads(connection: &Connection) -> Result<(), Fault> {
+    connection.execute(
+        "UPDATE images SET status = 'queued' WHERE status = 'saving'",
+        [],
+    )?;
+    Ok(())
+}
+
+/// The ids of the images that have data.
+pub(crate) fn with_data(connection: &Connection) -> Result<HashSet<String>, Fault> {
+    let mut statement =
+        connection.prepare("SELECT id FROM images WHERE status IN ('active', 'deactivated')")?;
+    let ids = statement.query_map([], |row| row.get(0))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }

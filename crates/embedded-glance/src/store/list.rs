@@ -1,4 +1,10 @@
-//! A page of images, by one statement that starts at the marker's place in the order.
+//! A page of images.
+//!
+//! There are two ways to one. Where a filter leaves few images, these are looked at and sorted. Where
+//! none does, the index of the order is walked from the marker's place, and ends when the page is
+//! full, which is soon, since every filter leaves many images.
+
+use std::collections::HashSet;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -7,8 +13,11 @@ use super::images;
 use crate::error::Fault;
 use crate::filters::{Comparison, Condition, ListQuery};
 use crate::identity::Identity;
-use crate::model::Image;
+use crate::model::{Image, Visibility};
 use crate::sort::{Direction, SortKey};
+
+/// A filter that leaves no more images than this decides which are looked at.
+const FEW: usize = 500;
 
 /// The images of a page that the caller may see, after the marker if there is one.
 pub(crate) fn page(
@@ -18,6 +27,22 @@ pub(crate) fn page(
     marker: Option<&Image>,
 ) -> Result<Vec<Image>, Fault> {
     let mut filter = Filter::default();
+    let candidates = candidates(connection, caller, query)?;
+    let source = match &candidates {
+        Some(ids) if ids.is_empty() => return Ok(Vec::new()),
+        Some(ids) => {
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            filter
+                .values
+                .push(Value::from(serde_json::Value::from(ids).to_string()));
+            // A cross join is never reordered: each candidate is looked up by its id.
+            "json_each(?) AS candidate CROSS JOIN images ON images.id = candidate.value".to_owned()
+        }
+        None => match order_index(&query.sort) {
+            Some(index) => format!("images INDEXED BY {index}"),
+            None => "images NOT INDEXED".to_owned(),
+        },
+    };
     filter.visible_to(caller, query);
     for condition in &query.conditions {
         filter.condition(condition);
@@ -31,7 +56,7 @@ pub(crate) fn page(
         .map(|(key, direction)| format!("{} {}", expression(*key), word(*direction)))
         .collect();
     let sql = format!(
-        "SELECT {} FROM images WHERE {} ORDER BY {} LIMIT {}",
+        "SELECT {} FROM {source} WHERE {} ORDER BY {} LIMIT {}",
         images::COLUMNS,
         filter.terms.join(" AND "),
         order.join(", "),
@@ -42,6 +67,99 @@ pub(crate) fn page(
     let mut page = rows.collect::<rusqlite::Result<Vec<Image>>>()?;
     images::add_details(connection, &mut page)?;
     Ok(page)
+}
+
+/// The ids that the filter leaves which leaves the fewest, where these are few.
+fn candidates(
+    connection: &Connection,
+    caller: &Identity,
+    query: &ListQuery,
+) -> Result<Option<Vec<String>>, Fault> {
+    let mut conditions: Vec<Condition> = query.conditions.clone();
+    match query.visibility.as_deref().map(Visibility::parse) {
+        // Of the private images others see none.
+        Some(Some(Visibility::Private)) if !caller.is_admin() => {
+            conditions.push(Condition::Equals("owner", caller.project.clone()));
+        }
+        Some(Some(visibility)) => {
+            let name = visibility.name().to_owned();
+            conditions.push(Condition::Equals("visibility", name));
+        }
+        Some(None) | None => {}
+    }
+    let mut fewest: Option<Vec<String>> = None;
+    for condition in &conditions {
+        let limit = fewest.as_ref().map_or(FEW + 1, Vec::len);
+        let Some((sql, values)) = probe(condition) else {
+            continue;
+        };
+        let mut statement = connection.prepare_cached(&format!("{sql} LIMIT {limit}"))?;
+        let ids = statement.query_map(params_from_iter(values), |row| row.get(0))?;
+        let ids: HashSet<String> = ids.collect::<rusqlite::Result<_>>()?;
+        if ids.len() < limit {
+            fewest = Some(ids.into_iter().collect());
+        }
+        if fewest.as_ref().is_some_and(Vec::is_empty) {
+            break;
+        }
+    }
+    Ok(fewest)
+}
+
+/// A statement for the ids that a condition leaves, by an index of its own.
+fn probe(condition: &Condition) -> Option<(String, Vec<Value>)> {
+    let column = match condition {
+        Condition::Tag(tag) => {
+            let sql = "SELECT image_id FROM image_tags WHERE value = ?".to_owned();
+            return Some((sql, vec![Value::from(tag.clone())]));
+        }
+        Condition::Property(name, value) => {
+            let sql = "SELECT image_id FROM image_properties WHERE name = ? AND value = ?";
+            let values = [name, value].map(|text| Value::from(text.clone()));
+            return Some((sql.to_owned(), values.to_vec()));
+        }
+        Condition::Never => return Some(("SELECT '' WHERE FALSE".to_owned(), Vec::new())),
+        Condition::Time(_, Comparison::NotEqual, _) => return None,
+        // The primary key; no index of its own.
+        Condition::Equals("os_hash_algo", _) => return None,
+        Condition::Equals(column, _)
+        | Condition::In(column, _)
+        | Condition::Flag(column, _)
+        | Condition::AtLeast(column, _)
+        | Condition::AtMost(column, _)
+        | Condition::Time(column, ..) => *column,
+    };
+    if ["created_at", "os_hash_algo"].contains(&column) && !matches!(condition, Condition::Time(..))
+    {
+        return None;
+    }
+    let mut filter = Filter::default();
+    filter.condition(condition);
+    let sql = format!("SELECT id FROM images WHERE {}", filter.terms.join(" AND "));
+    Some((sql, filter.values))
+}
+
+/// The index that holds the images in that order.
+fn order_index(sort: &[(SortKey, Direction)]) -> Option<&'static str> {
+    let (first, direction) = sort.first()?;
+    if sort.iter().any(|(_, own)| own != direction) {
+        return None;
+    }
+    let rest: Vec<SortKey> = sort.iter().skip(1).map(|(key, _)| *key).collect();
+    let index = match (first, rest.as_slice()) {
+        (SortKey::Id, _) => "sqlite_autoindex_images_1",
+        (SortKey::CreatedAt, [SortKey::Id]) => "images_created_at",
+        (SortKey::UpdatedAt, [SortKey::CreatedAt, SortKey::Id]) => "images_by_updated_at",
+        (SortKey::Name, [SortKey::CreatedAt, SortKey::Id]) => "images_by_name",
+        (SortKey::Status, [SortKey::CreatedAt, SortKey::Id]) => "images_by_status",
+        (SortKey::ContainerFormat, [SortKey::CreatedAt, SortKey::Id]) => {
+            "images_by_container_format"
+        }
+        (SortKey::DiskFormat, [SortKey::CreatedAt, SortKey::Id]) => "images_by_disk_format",
+        (SortKey::Size, [SortKey::CreatedAt, SortKey::Id]) => "images_by_size",
+        _ => return None,
+    };
+    Some(index)
 }
 
 fn word(direction: Direction) -> &'static str {
@@ -98,15 +216,15 @@ impl Filter {
         self.add("status <> 'killed'", []);
         if !caller.is_admin() {
             let status = if query.member_status.is_some() {
-                " AND status = ?"
+                " AND image_members.status = ?"
             } else {
                 ""
             };
             self.add(
                 format!(
                     "(visibility IN ('public', 'community') OR owner = ? OR (visibility = 'shared' \
-                     AND images.id IN (SELECT image_id FROM image_members \
-                     WHERE member = ?{status})))"
+                     AND EXISTS (SELECT 1 FROM image_members \
+                     WHERE image_id = images.id AND member = ?{status})))"
                 ),
                 [project(), project()],
             );
@@ -147,11 +265,12 @@ impl Filter {
                 );
             }
             Condition::Tag(tag) => self.add(
-                "images.id IN (SELECT image_id FROM image_tags WHERE value = ?)",
+                "EXISTS (SELECT 1 FROM image_tags WHERE image_id = images.id AND value = ?)",
                 [text(tag)],
             ),
             Condition::Property(name, value) => self.add(
-                "images.id IN (SELECT image_id FROM image_properties WHERE name = ? AND value = ?)",
+                "EXISTS (SELECT 1 FROM image_properties \
+                 WHERE image_id = images.id AND name = ? AND value = ?)",
                 [text(name), text(value)],
             ),
             Condition::Never => self.add("FALSE", []),
@@ -169,6 +288,11 @@ impl Filter {
         if let Some(direction) = first
             && sort.iter().all(|(_, own)| *own == direction)
         {
+            if let Some((key, _)) = sort.first() {
+                // Says nothing new, but where the walk of an index of expressions begins.
+                let term = format!("{} {}= ?", expression(*key), beyond(direction));
+                self.add(term, [value(marker, *key)]);
+            }
             let keys: Vec<&str> = sort.iter().map(|(key, _)| expression(*key)).collect();
             let places = vec!["?"; keys.len()].join(", ");
             let term = format!("({}) {} ({places})", keys.join(", "), beyond(direction));
@@ -251,27 +375,128 @@ mod tests {
         }
     }
 
+    fn plan(connection: &Connection, source: &str, filter: &str, order: &str) -> String {
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT name FROM images INDEXED BY {source} WHERE {filter} \
+             ORDER BY {order}"
+        );
+        let mut statement = connection.prepare(&sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(3));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
     #[test]
-    fn a_page_of_the_default_order_enters_the_index_at_its_marker() {
+    fn every_order_walks_its_index_from_the_marker() {
+        use SortKey::{ContainerFormat, CreatedAt, DiskFormat, Id, Name, Size, Status, UpdatedAt};
         let store = Store::open(None).unwrap();
-        let plan = store
-            .read(|connection| {
-                let mut statement = connection.prepare(
-                    "EXPLAIN QUERY PLAN SELECT id FROM images WHERE os_hidden = 0 AND \
-                     (created_at, images.id) < (?, ?) ORDER BY created_at DESC, images.id DESC",
-                )?;
-                let mut rows = statement.query([1, 2])?;
-                let mut plan = String::new();
-                while let Some(row) = rows.next()? {
-                    plan.push_str(&row.get::<_, String>(3)?);
+        let marker = Image::queued("i".into(), None, 1);
+        for first in [
+            Name,
+            Status,
+            ContainerFormat,
+            DiskFormat,
+            Size,
+            Id,
+            CreatedAt,
+            UpdatedAt,
+        ] {
+            for direction in [Direction::Ascending, Direction::Descending] {
+                let mut sort = vec![(first, direction)];
+                let rest = [CreatedAt, Id]
+                    .into_iter()
+                    .filter(|key| *key != first && first != Id);
+                sort.extend(rest.map(|key| (key, direction)));
+                let mut filter = Filter::default();
+                filter.after(&marker, &sort);
+                let order: Vec<String> = sort
+                    .iter()
+                    .map(|(key, direction)| format!("{} {}", expression(*key), word(*direction)))
+                    .collect();
+                let index = order_index(&sort).unwrap();
+                let filter = filter.terms.join(" AND ").replace('?', "1");
+                let plan = store
+                    .read(|c| Ok(plan(c, index, &filter, &order.join(", "))))
+                    .unwrap();
+                assert!(plan.contains("SEARCH images USING INDEX"), "{plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{first:?}: {plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_probe_uses_an_index() {
+        let store = Store::open(None).unwrap();
+        for query in [
+            "tag=x",
+            "p=x",
+            "name=x",
+            "id=x",
+            "status=x",
+            "owner=x",
+            "checksum=x",
+            "size=1",
+            "os_hash_value=x",
+            "disk_format=in:a,b",
+            "container_format=x",
+            "min_ram_min=1",
+            "min_disk_max=1",
+            "size_min=1",
+            "virtual_size=1",
+            "protected=true",
+            "os_hidden=true",
+            "updated_at=gt:2020-01-01",
+            "created_at=lt:2020-01-01",
+        ] {
+            let query = ListQuery::parse(Params::parse(query).unwrap()).unwrap();
+            for condition in &query.conditions {
+                let (sql, values) = probe(condition).unwrap();
+                let plan = store
+                    .read(|connection| {
+                        let mut statement =
+                            connection.prepare(&format!("EXPLAIN QUERY PLAN {sql} LIMIT 9"))?;
+                        let rows = statement
+                            .query_map(params_from_iter(values), |row| row.get::<_, String>(3))?;
+                        Ok(rows.map(Result::unwrap).collect::<String>())
+                    })
+                    .unwrap();
+                assert!(plan.contains("SEARCH"), "{sql}: {plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_and_few_are_filtered_alike() {
+        let store = Store::open(None).unwrap();
+        let many = i64::try_from(FEW).unwrap() * 3;
+        store
+            .write(|connection| {
+                for number in 0..many {
+                    let mut image = Image::queued(format!("{number:05}"), Some("p".into()), number);
+                    image.tags.push("all".into());
+                    if number % 2 == 0 {
+                        image.tags.push("half".into());
+                    }
+                    if number % 100 == 0 {
+                        image.tags.push("few".into());
+                        image.name = Some("hundredth".into());
+                    }
+                    image.properties.set("odd".into(), (number % 2).to_string());
+                    images::insert(connection, &image)?;
                 }
-                Ok(plan)
+                Ok(())
             })
             .unwrap();
-        assert!(
-            plan.contains("SEARCH images USING INDEX images_created_at"),
-            "{plan}"
+        let count = |query: &str| ids(&store, &format!("limit=1000&{query}"), None).len();
+        assert_eq!(count("tag=half"), FEW * 3 / 2);
+        assert_eq!(count("tag=half&tag=few"), FEW * 3 / 100);
+        assert_eq!(count("tag=all&odd=1&limit=9&tag=few"), 0);
+        assert_eq!(count("name=hundredth&odd=0"), FEW * 3 / 100);
+        assert_eq!(count("tag=none"), 0);
+        assert_eq!(count("visibility=private"), 0);
+        let first = ids(&store, "tag=half&limit=2&sort=created_at:asc", None);
+        assert_eq!(
+            first.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(),
+            ["00000", "00002"]
         );
-        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 }

@@ -14,7 +14,10 @@ use super::error::Fault;
 
 /// Each entry takes a database from the version of its position to the next one. Entries are only
 /// ever added.
-const MIGRATIONS: [&str; 1] = [include_str!("1_images.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("1_images.sql"),
+    include_str!("2_list_indexes.sql"),
+];
 
 /// How long a call waits for another process that writes into the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +35,10 @@ pub enum OpenError {
     #[error("cannot open the image database: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// A newer release wrote the file.
-    #[error("the image database has schema version {found}, this release knows up to {known}")]
+    #[error(
+        "the image database has schema version {found}, this release knows up to {known}; run the \
+         later release, or name another file"
+    )]
     TooNew {
         /// The file's version.
         found: u32,
@@ -49,10 +55,9 @@ impl Store {
             None => Connection::open_in_memory()?,
         };
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Readers of the file do not wait for a writer; after a power cut the last writes may be
-        // gone, but the file is whole.
+        // Readers of the file do not wait for a writer, and a commit survives a power cut.
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         migrate(&mut connection)?;
@@ -127,6 +132,25 @@ mod tests {
             .read(|c| images::find(c, "i"))
             .unwrap();
         assert_eq!(found, Some(image));
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_release_is_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("images.sqlite");
+        let connection = Connection::open(&file).unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let image = crate::model::Image::queued("i".into(), None, 1);
+        images::insert(&connection, &image).unwrap();
+        drop(connection);
+        let store = Store::open(Some(&file)).unwrap();
+        let found = store.read(|c| images::find(c, "i")).unwrap();
+        assert_eq!(found, Some(image));
+        let version = store
+            .read(|c| Ok(c.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))?))
+            .unwrap();
+        assert_eq!(version, 2);
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn list(pages: &[Value], detail: Detail, limit: Option<u64>, max_limit: u64) -> 
     let mut view = ListView::new(detail, links());
     for page in pages {
         let body = json!({"images": page}).to_string();
-        view.push(&ImagePage::parse(body.as_bytes()).unwrap());
+        view.push(&ImagePage::parse(body.as_bytes(), usize::MAX).unwrap());
     }
     let parameters = limit
         .iter()

@@ -1,0 +1,101 @@
+//! Metrics of the load balancers, shared by all of them.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Counters since the start of the process, and gauges of this moment. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct LoadBalancerMetrics {
+    pub(super) requests: Counter,
+    pub(super) in_flight: Gauge,
+    pub(super) queued: Gauge,
+    pub(super) rejected: Counter,
+    pub(super) retries: Counter,
+    pub(super) failovers: Counter,
+    pub(super) retry_budget_exhausted: Counter,
+    ejections: Family<Upstream, Counter>,
+    readmissions: Family<Upstream, Counter>,
+}
+
+/// An endpoint of the settings: one that a token's catalog names is alone, and a lone endpoint is never ejected.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Upstream {
+    upstream: String,
+}
+
+impl LoadBalancerMetrics {
+    /// Adds them to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let mut counter = |name, help: &str, metric: &Counter| {
+            registry.register(name, help, metric.clone());
+        };
+        counter(
+            "glance_requests",
+            "Requests to Glance, each once however often it was sent",
+            &self.requests,
+        );
+        counter(
+            "glance_requests_rejected",
+            "Requests to Glance not sent because the queue was full",
+            &self.rejected,
+        );
+        counter(
+            "glance_retries",
+            "Requests to Glance that were sent again",
+            &self.retries,
+        );
+        counter(
+            "glance_failovers",
+            "Retries that went to another endpoint",
+            &self.failovers,
+        );
+        counter(
+            "glance_retry_budget_exhausted",
+            "Retries that the retry budget forbade",
+            &self.retry_budget_exhausted,
+        );
+        registry.register(
+            "glance_requests_in_flight",
+            "Requests to Glance being answered now",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "glance_requests_queued",
+            "Requests to Glance waiting for a permit now",
+            self.queued.clone(),
+        );
+        registry.register(
+            "glance_ejections",
+            "Ejections of an endpoint after failures in a row",
+            self.ejections.clone(),
+        );
+        registry.register(
+            "glance_readmissions",
+            "Readmissions of an ejected endpoint",
+            self.readmissions.clone(),
+        );
+    }
+
+    pub(super) fn ejected(&self, upstream: &str) {
+        self.ejections.get_or_create(&label(upstream)).inc();
+    }
+
+    pub(super) fn readmitted(&self, upstream: &str) {
+        self.readmissions.get_or_create(&label(upstream)).inc();
+    }
+
+    /// Ejections of all endpoints that have this label.
+    #[cfg(test)]
+    pub(super) fn ejections_of(&self, upstream: &str) -> u64 {
+        self.ejections.get_or_create(&label(upstream)).get()
+    }
+}
+
+fn label(upstream: &str) -> Upstream {
+    Upstream {
+        upstream: upstream.to_owned(),
+    }
+}
