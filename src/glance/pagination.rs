@@ -8,6 +8,7 @@ use super::client::{CallContext, GlanceClient};
 use super::error::GlanceError;
 use super::model::{Image, ImagePage, json_str};
 use super::query::ImageQuery;
+use crate::telemetry::trace_context::TaskScope;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::future::Future;
@@ -261,7 +262,8 @@ impl<S: PageSource> PageStream<S> {
         } else {
             page_size
         };
-        task.spawn(async move { position.fetch(&source, size, page_size, endpoint).await });
+        let fetch = async move { position.fetch(&source, size, page_size, endpoint).await };
+        task.spawn(TaskScope::current().run(fetch));
         self.next = Next::Pending(task);
     }
 

@@ -19,6 +19,15 @@ pub struct TaskScope {
 }
 
 impl TaskScope {
+    /// The scope of the running task, for a task that it spawns.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            span: Span::current(),
+            trace: CURRENT.try_with(TraceContext::clone).ok(),
+        }
+    }
+
     /// Runs `work` in this scope.
     pub fn run<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         let Self { span, trace } = self;

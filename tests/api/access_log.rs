@@ -204,9 +204,13 @@ async fn a_line_of_text_says_the_same() {
         id.to_str().unwrap()
     );
     assert!(rest.starts_with(&begin), "{rest}");
-    let middle = " method=\"GET\" api=compute route=\"/images\" path=\"/v2.1/images\" status=200 version=2.1 \
-                  cache=miss upstream_microseconds=";
+    let middle = " method=\"GET\" api=compute route=\"/images\" path=\"/v2.1/images\" status=200 \
+                  response_bytes=";
     assert!(rest.contains(middle), "{rest}");
+    assert!(
+        rest.contains(" microversion=2.1 cache=miss upstream_us="),
+        "{rest}"
+    );
     assert!(
         rest.ends_with(" user_agent=\"a \\\"quoted\\\" one\""),
         "{rest}"

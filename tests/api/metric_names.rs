@@ -29,10 +29,12 @@ const TARGET_LABELS: [&str; 8] = [
 
 /// What a gateway shows that has answered requests of every kind, in the text format 0.0.4.
 async fn exposition() -> String {
-    let (keystone, glance) = (keystone().await, glance(Duration::ZERO).await);
+    let (keystone, one) = (keystone().await, glance(Duration::ZERO).await);
+    let another = glance(Duration::ZERO).await;
+    let endpoints = format!("{},{}", one.uri(), another.uri());
     let gateway = Gateway::start(&[
         ("KEYSTONE__AUTH_URL", &keystone.url()),
-        ("GLANCE__ENDPOINTS", &glance.uri()),
+        ("GLANCE__ENDPOINTS", &endpoints),
         ("CACHE__ENABLED", "true"),
     ]);
     let client = Client::new();
