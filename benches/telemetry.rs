@@ -63,8 +63,7 @@ fn counting(criterion: &mut Criterion) {
     criterion.bench_function("a request counted", |bench| {
         bench.iter(|| count(&api));
     });
-    let others = Metrics::default();
-    let other_api = others.requests.api(LABELS);
+    let other_api = Metrics::default().requests.api(LABELS);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| {

@@ -1,6 +1,6 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::{Admin, Readiness, Target};
+use crate::admin::Admin;
 use crate::apis::nova::{NovaApi, NovaService};
 use crate::cache::coherence::SingleProcess;
 use crate::cache::{ReadThrough, ResponseCache};
@@ -10,9 +10,11 @@ use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator};
 use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::response_memory::ResponseMemory;
 use crate::images::ImageService;
 use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
+use crate::readiness::{Probes, Readiness};
 use crate::server::connection::ConnectionTracker;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
@@ -106,20 +108,36 @@ impl Application {
                 .map(Endpoint::new)
                 .collect(),
         };
-        let targets = targets(settings, &mode, embedded.as_ref());
-        for target in &targets {
-            let max_failures = match target.service() {
-                "glance" => settings.glance.eject_after,
-                _ => 1,
-            };
-            let endpoint = (target.service(), target.url());
+        let validator = match &mode {
+            AuthBackend::Keystone(keystone) => Some(keystone.clone()),
+            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+        };
+        let glance_urls = glance_urls(settings, embedded.as_ref());
+        let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
+        if let Some(url) = keystone_url {
+            metrics.upstream.register_endpoint("keystone", url, 1);
+        }
+        for url in &glance_urls {
+            let max_failures = settings.glance.eject_after;
             metrics
                 .upstream
-                .register_endpoint(endpoint.0, endpoint.1, max_failures);
+                .register_endpoint("glance", url, max_failures);
         }
-        let readiness = Arc::new(Readiness::new(client, spawner.clone(), targets));
         show(&mut metrics, &mode, settings, log);
-        let nova = nova_api(settings, mode, counted, spawner, endpoints);
+        let response_memory = ResponseMemory::new(settings.server.max_response_memory);
+        show_response_memory(&mut metrics, &response_memory);
+        let upstream_spawner = spawner.clone();
+        let nova = nova_api(
+            settings,
+            mode,
+            counted,
+            spawner,
+            endpoints,
+            &response_memory,
+        );
+        let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
+        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
+        let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
         metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
         let cache = Arc::clone(nova.service.images.cache());
         metrics.register(|registry| cache.metrics().register(registry));
@@ -267,21 +285,12 @@ fn rules(glance: &config::Glance) -> UpstreamPolicy {
     }
 }
 
-/// Who has to be there for requests to be answered.
-fn targets(
-    settings: &Settings,
-    mode: &AuthBackend,
-    embedded: Option<&EmbeddedGlance>,
-) -> Vec<Target> {
-    let keystone = match mode {
-        AuthBackend::Keystone(_) => settings.keystone.auth_url.as_ref(),
-        AuthBackend::Passthrough(_) | AuthBackend::None => None,
-    };
-    let keystone = keystone.map(|url| Target::new("keystone", url));
-    let embedded = embedded.map(EmbeddedGlance::endpoint);
-    let glances = embedded.into_iter().chain(&settings.glance.endpoints);
-    let glances = glances.map(|url| Target::new("glance", url));
-    keystone.into_iter().chain(glances).collect()
+/// Where Glance is, unless tokens' catalogs say.
+fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Url> {
+    match embedded {
+        Some(glance) => vec![glance.endpoint().clone()],
+        None => settings.glance.endpoints.clone(),
+    }
 }
 
 /// Adds the metrics of the log and of the token cache.
@@ -333,6 +342,17 @@ fn show_limits(metrics: &mut Metrics, settings: &Settings) {
     }
 }
 
+/// Adds the memory of responses.
+fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
+    let limit = memory.limit();
+    let help = "Bytes of large responses that are rendered or sent";
+    let memory = memory.clone();
+    let used = move || MetricValue::gauge(memory.used());
+    metrics.register_callback("response_memory_bytes", help, used);
+    let help = "Most bytes of large responses (server.max_response_memory)";
+    metrics.register_limit("response_memory_limit_bytes", help, limit);
+}
+
 /// Adds the clients' connections.
 fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
     type Read = fn(&ConnectionTracker) -> MetricValue;
@@ -370,6 +390,7 @@ fn nova_api(
     client: upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
+    response_memory: &ResponseMemory,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -394,6 +415,7 @@ fn nova_api(
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,
             ),
+            response_memory: response_memory.clone(),
             settings: settings.nova.clone(),
         }),
         cached: settings.cache.enabled,

@@ -8,7 +8,7 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! application, cli ▸ admin, quickstart, embedded ▸ server, apis ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! application, cli ▸ admin, quickstart, embedded ▸ readiness ▸ server, apis ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -23,6 +23,7 @@ pub mod http;
 pub mod images;
 pub mod keystone;
 pub mod quickstart;
+pub mod readiness;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
@@ -40,6 +41,7 @@ mod direction {
         &["main"],
         &["application", "cli"],
         &["admin", "quickstart", "embedded"],
+        &["readiness"],
         &["server", "apis"],
         &["http", "images"],
         &["cache"],

@@ -4,6 +4,7 @@ use super::endpoint_pools::EndpointPools;
 use super::error::GlanceError;
 use super::image_document::ImageDocument;
 use super::image_id::ImageId;
+use super::misdirected;
 use super::pagination::{PageRequest, PageResponse};
 use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery};
@@ -12,6 +13,7 @@ use crate::upstream::{
     self, BalancedResponse, CallOptions, FairnessKey, Idempotency, LoadBalancerMetrics, Response,
     TransportError, UpstreamPolicy,
 };
+use crate::util::recent_outcomes::RecentOutcomes;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
@@ -63,6 +65,7 @@ pub struct GlanceClient {
     client: upstream::InstrumentedClient,
     pub(super) call: CallLimits,
     pools: Arc<EndpointPools>,
+    recent_outcomes: Arc<RecentOutcomes>,
 }
 
 impl GlanceClient {
@@ -80,7 +83,14 @@ impl GlanceClient {
             client,
             call,
             pools,
+            recent_outcomes: Arc::default(),
         }
+    }
+
+    /// Whether Glance answered the last calls, for readiness.
+    #[must_use]
+    pub fn recent_outcomes(&self) -> &Arc<RecentOutcomes> {
+        &self.recent_outcomes
     }
 
     /// The metrics of the calls to Glance.
@@ -197,6 +207,9 @@ impl GlanceClient {
             preferred_endpoint,
         };
         let balanced = pool.balancer.call(&self.client, request, options).await?;
+        if let Some(outcome) = misdirected::assess(path, &balanced.response) {
+            self.recent_outcomes.record(outcome);
+        }
         check_encoding(&balanced.response)?;
         Ok(balanced)
     }

@@ -7,6 +7,7 @@ mod error;
 mod explanation;
 mod image_document;
 mod image_id;
+mod misdirected;
 mod model;
 mod pagination;
 pub mod patch;
@@ -17,6 +18,7 @@ pub use date::utc;
 pub use error::{GlanceError, WriteOutcome};
 pub use image_document::ImageDocument;
 pub use image_id::{ImageId, InvalidImageId};
+pub use misdirected::is_compute_api;
 pub use model::{
     BASE_PROPERTIES, Image, ImagePage, InvalidResponse, is_null, json_str, python_str,
 };

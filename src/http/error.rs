@@ -19,6 +19,9 @@ pub enum HttpError {
     /// The `Host` header is not a host.
     #[error(transparent)]
     InvalidHost(#[from] InvalidHost),
+    /// Responses hold `server.max_response_memory`.
+    #[error("responses hold too much memory")]
+    ResponseMemoryFull,
     /// The body took longer than `server.body_timeout`.
     #[error("the body of the request did not arrive in time")]
     BodyTimeout,

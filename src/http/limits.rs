@@ -27,7 +27,7 @@ pub fn check_content_length(request: &HttpRequest, max: usize) -> Result<(), Htt
 }
 
 /// `Content-Length`; zero where there is none.
-pub(super) fn content_length(request: &HttpRequest) -> u64 {
+fn content_length(request: &HttpRequest) -> u64 {
     request
         .headers()
         .get(CONTENT_LENGTH)

@@ -11,7 +11,8 @@
 //! | the first API that has a route for it | `dispatch.rs`, [`api::Api`] | 404 |
 //!
 //! The API goes on in its own order of checks, in a `pipeline.rs` of its own. It finds here: authentication (`auth.rs`), deadlines (`context.rs`), the body (`body.rs`), the public
-//! address (`forwarded.rs`), and the response with its kinds of body (`response.rs`). When the
+//! address (`forwarded.rs`), and the response with its kinds of body (`response.rs`) and its memory
+//! (`response_memory.rs`). When the
 //! response is there, `error_log.rs` logs a failure and `request_observer.rs` counts and logs the
 //! request.
 
@@ -29,6 +30,7 @@ pub mod limits;
 mod request_ids;
 mod request_observer;
 pub mod response;
+pub mod response_memory;
 
 pub use dispatch::{AppState, serve};
 pub use error::HttpError;

@@ -1,6 +1,6 @@
 //! A response on its way to the client.
 
-use crate::cache;
+use super::response_memory::{CONNECTION_BUFFER_BYTES, ResponseBody};
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
@@ -23,7 +23,7 @@ pub enum Body {
     /// A body in one piece.
     Bytes(Bytes),
     /// A body of known length in several pieces, which other responses may share.
-    Chunks(cache::Body),
+    Chunks(ResponseBody),
     /// A body that is made while it is sent.
     Stream(BoxBody),
 }
@@ -50,9 +50,9 @@ impl Response {
     pub fn body(self, body: Body) -> Self {
         let body = match body {
             Body::Bytes(bytes) => BoxBody::new(bytes),
-            Body::Chunks(chunks) => match &*chunks {
-                [only] => BoxBody::new(only.clone()),
-                _ => BoxBody::new(Chunks::new(chunks)),
+            Body::Chunks(body) => match body.chunks() {
+                [only] if only.len() <= CONNECTION_BUFFER_BYTES => BoxBody::new(only.clone()),
+                _ => BoxBody::new(Chunks::new(body)),
             },
             Body::Stream(stream) => stream,
         };
@@ -88,17 +88,18 @@ impl Response {
 
 /// A body of known length in the pieces it was made in.
 struct Chunks {
-    left: u64,
-    next: usize,
-    pieces: cache::Body,
+    body: ResponseBody,
+    length: u64,
+    /// The piece to send next, and how much of it was sent.
+    next: (usize, usize),
 }
 
 impl Chunks {
-    fn new(chunks: cache::Body) -> Self {
+    fn new(body: ResponseBody) -> Self {
         Self {
-            left: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
-            next: 0,
-            pieces: chunks,
+            length: body.chunks().iter().map(|chunk| chunk.len() as u64).sum(),
+            next: (0, 0),
+            body,
         }
     }
 }
@@ -107,15 +108,74 @@ impl MessageBody for Chunks {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.left)
+        BodySize::Sized(self.length)
     }
 
+    /// The HTTP library copies what this returns into the connection's buffer, so it returns no more
+    /// than fits.
     fn poll_next(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let chunk = self.pieces.get(self.next).cloned();
-        self.next += 1;
-        Poll::Ready(chunk.map(Ok))
+        let (index, sent) = self.next;
+        let Some(chunk) = self.body.chunks().get(index) else {
+            return Poll::Ready(None);
+        };
+        let end = chunk.len().min(sent + CONNECTION_BUFFER_BYTES);
+        let (piece, is_last) = (chunk.slice(sent..end), end == chunk.len());
+        self.next = if is_last {
+            (index + 1, 0)
+        } else {
+            (index, end)
+        };
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::response_memory::ResponseMemory;
+    use actix_web::body::to_bytes;
+
+    #[tokio::test]
+    async fn chunks_are_sent_in_order_and_in_pieces_that_fit_the_buffer() {
+        let sizes = [
+            0,
+            1,
+            CONNECTION_BUFFER_BYTES,
+            3 * CONNECTION_BUFFER_BYTES + 7,
+        ];
+        let chunks: Vec<_> = (b'a'..)
+            .zip(sizes)
+            .map(|(letter, size)| Bytes::from(vec![letter; size]))
+            .collect();
+        let body = ResponseMemory::new(1 << 20)
+            .admit(chunks.clone().into())
+            .unwrap();
+        let mut body = Chunks::new(body);
+        assert_eq!(
+            body.size(),
+            BodySize::Sized(sizes.iter().sum::<usize>() as u64)
+        );
+        let mut pieces = Vec::new();
+        while let Some(piece) =
+            std::future::poll_fn(|context| Pin::new(&mut body).poll_next(context)).await
+        {
+            pieces.push(piece.unwrap());
+        }
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| piece.len() <= CONNECTION_BUFFER_BYTES)
+        );
+        assert_eq!(pieces.concat(), chunks.concat());
+    }
+
+    #[tokio::test]
+    async fn a_response_has_the_body_it_was_given() {
+        let response = Response::new(StatusCode::OK).body(Body::Bytes(Bytes::from_static(b"text")));
+        let body = to_bytes(response.into_http().into_body()).await.unwrap();
+        assert_eq!(body, "text");
     }
 }

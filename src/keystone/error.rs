@@ -84,6 +84,9 @@ impl Error {
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
         match self {
+            // A web server may object to a long or odd token with one of these statuses.
+            Self::InvalidToken
+            | Self::InvalidResponse(InvalidResponse::Status(400 | 413 | 414 | 431)) => false,
             Self::Unavailable(reason) => match reason {
                 Unavailable::Forbidden
                 | Unavailable::CredentialsRefused
@@ -94,9 +97,6 @@ impl Error {
                 | Unavailable::Overloaded
                 | Unavailable::Abandoned => false,
             },
-            // A web server may find a long or odd token objectionable.
-            Self::InvalidToken
-            | Self::InvalidResponse(InvalidResponse::Status(400 | 413 | 414 | 431)) => false,
             Self::InvalidResponse(_) => true,
         }
     }

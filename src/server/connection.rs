@@ -38,6 +38,8 @@ pub enum Expectation {
     Wanted,
     /// The interim response was sent, or is no longer needed.
     Settled,
+    /// The request was answered without its body.
+    Declined,
 }
 
 /// One connection; clones are the same one.
@@ -50,6 +52,7 @@ struct Inner {
     local: Option<SocketAddr>,
     responses: Cell<u64>,
     expectation: Cell<Expectation>,
+    is_last: Cell<bool>,
     tracker: Arc<ConnectionTracker>,
 }
 
@@ -64,6 +67,7 @@ impl Connection {
             local,
             responses: Cell::new(0),
             expectation: Cell::new(Expectation::None),
+            is_last: Cell::new(false),
             tracker: Arc::clone(tracker),
         }))
     }
@@ -121,6 +125,17 @@ impl Connection {
     /// Sets it.
     pub fn set_expectation(&self, expectation: Expectation) {
         self.0.expectation.set(expectation);
+    }
+
+    /// Whether no request follows the current one.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.0.is_last.get()
+    }
+
+    /// No request follows the current one.
+    pub fn set_last(&self) {
+        self.0.is_last.set(true);
     }
 
     /// All connections of this listener.

@@ -91,6 +91,12 @@ impl RequestGate {
         self.phase == Phase::Open
     }
 
+    /// Whether no further request is read from this connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
     /// Whether a client has sent more than the current request.
     #[must_use]
     pub fn has_pipelined(&self) -> bool {

@@ -30,6 +30,11 @@ where
     let response = service.call(request);
     async move {
         let mut response = response.await?;
+        if let Some(connection) = &connection
+            && connection.expectation() == Expectation::Pending
+        {
+            connection.set_expectation(Expectation::Declined);
+        }
         if connection.as_ref().is_some_and(is_last) {
             let head = response.response_mut().head_mut();
             head.set_connection_type(ConnectionType::Close);
@@ -44,7 +49,9 @@ where
 /// Whether the response ends its connection. A client that was not invited to send its body may leave it out or
 /// send it all the same: where the next request would begin is not known.
 fn is_last(connection: &Connection) -> bool {
-    connection.tracker().draining().is_some() || connection.expectation() == Expectation::Pending
+    connection.is_last()
+        || connection.tracker().draining().is_some()
+        || connection.expectation() == Expectation::Declined
 }
 
 fn invite_when_read(request: ServiceRequest, connection: Connection) -> ServiceRequest {

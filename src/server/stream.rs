@@ -244,6 +244,9 @@ impl<Io: Transport> TimedStream<Io> {
     /// Input of the current request has come.
     fn received(&mut self) {
         self.connection.received();
+        if self.gate.is_closed() {
+            self.connection.set_last();
+        }
         if self.gate.expects_continue() && self.connection.expectation() == Expectation::None {
             self.connection.set_expectation(Expectation::Pending);
         }
@@ -251,6 +254,13 @@ impl<Io: Transport> TimedStream<Io> {
 
     /// Lets the next request come when the response before it is out.
     fn next_request(&mut self, cx: &mut Context<'_>) {
+        let is_idle = matches!(self.connection.state(), ConnectionState::Idle(_));
+        if is_idle && self.connection.expectation() == Expectation::Declined && !self.eof {
+            // The library would wait for the rest of a chunked body that may never come.
+            self.eof = true;
+            cx.waker().wake_by_ref();
+            return;
+        }
         if !self.gate.responded(self.connection.responses()) {
             return;
         }
@@ -293,6 +303,7 @@ impl<Io: Transport> AsyncRead for TimedStream<Io> {
             }
             // A client that has ended its side may still wait for responses to requests that are held.
             if this.eof && !this.gate.has_pipelined() {
+                this.connection.set_last();
                 return Poll::Ready(Ok(()));
             }
             let input = if this.eof || !this.gate.wants_input() {

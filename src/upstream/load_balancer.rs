@@ -83,7 +83,9 @@ impl LoadBalancer {
     pub fn new(names: Vec<String>, policy: UpstreamPolicy, metrics: LoadBalancerMetrics) -> Self {
         // A lone endpoint is never ejected.
         if names.len() > 1 {
-            names.iter().for_each(|name| metrics.show_endpoint(name));
+            for name in &names {
+                metrics.show_endpoint(name);
+            }
         }
         // When an endpoint dies, all calls under way may go to another one, however quiet it was before.
         let floor = policy.max_in_flight as u64;

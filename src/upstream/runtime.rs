@@ -26,6 +26,14 @@ impl Spawner {
         Self(Handle::current())
     }
 
+    /// Starts `work` in a task of its own.
+    pub fn spawn<F>(&self, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.0.spawn(work);
+    }
+
     /// Runs `work` in a task of its own, which goes on when the caller is canceled.
     pub async fn run<T, F>(&self, work: F) -> Result<T, TaskAborted>
     where

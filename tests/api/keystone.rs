@@ -35,6 +35,13 @@ impl StandIn {
             .respond_with(answer)
             .mount(&server)
             .await;
+        let identity = json!({"version": {"id": "v3.14", "status": "stable", "media-types": [
+            {"base": "application/json", "type": "application/vnd.openstack.identity-v3+json"}]}});
+        Mock::given(method("GET"))
+            .and(path("/v3"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(identity))
+            .mount(&server)
+            .await;
         Self(server)
     }
 
@@ -50,7 +57,11 @@ impl StandIn {
 
     /// How many validations were asked for.
     pub async fn validations(&self) -> usize {
-        self.0.received_requests().await.unwrap().len()
+        let requests = self.0.received_requests().await.unwrap();
+        let validations = requests
+            .iter()
+            .filter(|it| it.url.path() == "/v3/auth/tokens");
+        validations.count()
     }
 }
 

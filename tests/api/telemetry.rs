@@ -21,6 +21,10 @@ pub async fn glance(delay: Duration) -> MockServer {
     for (wanted, body) in [
         (format!("/v2/images/{id}"), image.clone()),
         ("/v2/images".to_owned(), json!({"images": [image]})),
+        (
+            "/versions".to_owned(),
+            json!({"versions": [{"id": "v2.16", "status": "CURRENT", "links": []}]}),
+        ),
     ] {
         let answer = ResponseTemplate::new(200).set_body_json(body);
         Mock::given(path(wanted))
@@ -89,6 +93,12 @@ pub async fn series(gateway: &Gateway) -> HashMap<String, f64> {
     found
 }
 
+fn probe<'r>(report: &'r Value, name: &str) -> &'r Value {
+    let probes = report["probes"].as_array().unwrap();
+    let found = probes.iter().find(|probe| probe["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {report}"))
+}
+
 #[tokio::test]
 async fn ready_says_which_service_is_away_and_why() {
     let (keystone, glance) = (keystone().await.url(), glance(Duration::ZERO).await);
@@ -99,29 +109,79 @@ async fn ready_says_which_service_is_away_and_why() {
     let gateway = behind(&keystone, &nobody);
     let (status, report) = ready(&gateway).await;
     assert_eq!((status, &report["ready"]), (503, &json!(false)), "{report}");
-    assert_eq!(report["checks"][0]["service"], "keystone");
-    assert_eq!(report["checks"][0]["ready"], true);
-    assert_eq!(report["checks"][1]["endpoint"], format!("{nobody}/"));
-    let reason = report["checks"][1]["reason"].as_str().unwrap();
-    assert!(reason.starts_with("cannot connect"), "{reason}");
+    assert_eq!(probe(&report, "keystone.identity")["outcome"], "ok");
+    let versions = probe(&report, "glance.versions");
+    assert_eq!(versions["target"], format!("{nobody}/versions"));
+    let reason = report["reason"].as_str().unwrap();
+    assert!(reason.contains("cannot connect"), "{reason}");
     // The process is up all the same.
     let health = reqwest::get(format!("{}/healthcheck", gateway.admin())).await;
     assert_eq!(health.unwrap().status(), 200);
 
     let (status, report) = ready(&behind(&nobody, &glance.uri())).await;
-    assert_eq!(
-        (status, &report["checks"][0]["ready"]),
-        (503, &json!(false))
-    );
-    assert_eq!(report["checks"][1]["ready"], true);
+    assert_eq!(status, 503);
+    assert_eq!(probe(&report, "keystone.identity")["outcome"], "fail");
+    assert_eq!(probe(&report, "glance.versions")["outcome"], "ok");
+}
+
+#[tokio::test]
+async fn the_gateways_own_address_as_glance_is_not_ready() {
+    let own = unused_address();
+    let listen = own.trim_start_matches("http://").to_owned();
+    for glance in [own.clone(), format!("{own}/v2.1")] {
+        let gateway = Gateway::start(&[
+            ("AUTH__MODE", "passthrough"),
+            ("SERVER__LISTEN", &listen),
+            ("GLANCE__ENDPOINTS", &glance),
+        ]);
+        let (status, report) = ready(&gateway).await;
+        assert_eq!(status, 503, "{report}");
+        let reason = report["reason"].as_str().unwrap();
+        assert!(reason.contains("perhaps this gateway itself"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_all_miss_glance_end_readiness() {
+    let glance = MockServer::start().await;
+    let versions = json!({"versions": [{"id": "v2.16", "status": "CURRENT", "links": []}]});
+    let versions = ResponseTemplate::new(200).set_body_json(versions);
+    Mock::given(path("/versions"))
+        .respond_with(versions)
+        .mount(&glance)
+        .await;
+    let gateway = Gateway::start(&[
+        ("AUTH__MODE", "passthrough"),
+        ("GLANCE__ENDPOINTS", &glance.uri()),
+    ]);
+    assert_eq!(ready(&gateway).await.0, 200);
+    // A proxy that sends only the version document to Glance.
+    let away = ResponseTemplate::new(302).insert_header("location", "https://login.example/");
+    Mock::given(any()).respond_with(away).mount(&glance).await;
+    for _ in 0..16 {
+        let url = format!("{}{IMAGE}", gateway.base());
+        let answer = Client::new().get(url).header("X-Auth-Token", "a").send();
+        assert_eq!(answer.await.unwrap().status(), 502);
+    }
+    let started = Instant::now();
+    loop {
+        let (status, report) = ready(&gateway).await;
+        if status == 503 {
+            let reason = report["reason"].as_str().unwrap();
+            assert!(reason.contains("it answered 302"), "{reason}");
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "still ready");
+    }
 }
 
 #[tokio::test]
 async fn a_glance_that_comes_back_is_noticed_and_asked_once_a_second() {
-    let server = MockServer::start().await;
+    let server = glance(Duration::ZERO).await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(502))
         .up_to_n_times(1)
+        .with_priority(1)
         .mount(&server)
         .await;
     let gateway = Gateway::start(&[
@@ -131,7 +191,10 @@ async fn a_glance_that_comes_back_is_noticed_and_asked_once_a_second() {
     let started = Instant::now();
     let (status, report) = ready(&gateway).await;
     assert_eq!(status, 503);
-    assert_eq!(report["checks"][0]["reason"], "it answered 502");
+    assert_eq!(
+        probe(&report, "glance.versions")["detail"],
+        "it answered 502"
+    );
     while ready(&gateway).await.0 != 200 {
         assert!(started.elapsed() < PATIENCE, "Glance is back");
     }

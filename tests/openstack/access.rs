@@ -263,9 +263,11 @@ fn headers_that_claim_an_identity_do_not_count_and_stay_here() {
     let mut sent = received[0].headers.clone();
     sent.retain(|(name, _)| !["accept", "host", "user-agent"].contains(&name.as_str()));
     sent.sort();
+    // The service token is no claim: it was validated, and Glance validates it again.
     let expected = [
         ("x-auth-token", token.as_str()),
         ("x-openstack-request-id", global),
+        ("x-service-token", service.as_str()),
     ];
     assert_eq!(
         sent,
@@ -276,6 +278,66 @@ fn headers_that_claim_an_identity_do_not_count_and_stay_here() {
     let path = format!("/v2.1/{alt}/images");
     assert_eq!(get(&gateway, &path, &headers).status, 400);
     assert!(stub.take_received().is_empty());
+}
+
+fn own_credentials<'g>(own: &'g Guest<'_>) -> [(&'static str, &'g str); 3] {
+    [
+        ("KEYSTONE__USERNAME", own.name()),
+        ("KEYSTONE__PASSWORD", PASSWORD),
+        ("KEYSTONE__PROJECT_NAME", "demo"),
+    ]
+}
+
+/// Glance itself refuses a token that is limited to paths of the Compute API, unless a service
+/// token speaks for it. What others have asked before changes nothing.
+#[test]
+fn a_token_limited_to_compute_paths_gets_the_same_answer_with_and_without_neighbours() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let guest = Guest::in_project(stack, "demo", "member");
+    let rules = json!([{"service": "compute", "method": "GET", "path": "/v2.1/images"}]);
+    let limited = guest.limited_token(&rules);
+    let own = Guest::in_project(stack, "demo", "service");
+    for (credentials, expected) in [(&own_credentials(&own)[..], 200), (&[][..], 401)] {
+        let settings = [credentials, &[("CACHE__TTL", "1m")]].concat();
+        let gateway = Gateway::start(stack, &settings);
+        assert_eq!(status(&gateway, &limited), expected);
+        // The neighbour has the same project and roles, and no limit.
+        assert_eq!(status(&gateway, &guest.token()), 200);
+        assert_eq!(status(&gateway, &limited), expected);
+        let other = get(&gateway, "/v2.1/flavors", &[("X-Auth-Token", &limited)]);
+        assert_eq!(other.status, 401);
+    }
+}
+
+#[test]
+fn an_expired_token_goes_on_with_a_service_token_as_far_as_glance() {
+    let stack = Stack::shared();
+    let _alone = stack.alone();
+    let guest = Guest::in_project(stack, "demo", "member");
+    let service = Guest::in_project(stack, "demo", "service").token();
+    let gateway = Gateway::start(stack, &[]);
+    let end = Utc::now() + TimeDelta::seconds(20);
+    let (token, _) = guest.token_until(end);
+    let with = |service: &[&str]| {
+        let services = service.iter().map(|value| ("X-Service-Token", *value));
+        let headers: Vec<_> = [("X-Auth-Token", token.as_str())]
+            .into_iter()
+            .chain(services)
+            .collect();
+        get(&gateway, LIST, &headers).status
+    };
+    assert_eq!(with(&[]), 200);
+    assert_eq!(with(&[""]), 200);
+    assert_eq!(with(&[&service, &service]), 401);
+    while Utc::now() < end + TimeDelta::seconds(1) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(with(&[]), 401);
+    assert_eq!(with(&[&service]), 200);
+    let member = stack.token("demo");
+    assert_eq!(with(&[&member]), 401);
+    assert_eq!(with(&[]), 401);
 }
 
 /// Whatever is asked and whatever fails, at the most talkative level there is.

@@ -65,7 +65,10 @@ service_token_roles_required = true
 token_cache_time = 300
 """
 
+# Without a service type no token that access rules limit is accepted.
 GLANCE = """\
+[keystone_authtoken]
+service_type = image
 [DEFAULT]
 bind_host = 127.0.0.1
 bind_port = {ports[glance]}
@@ -92,6 +95,8 @@ config_file = {home}/etc/glance/glance-api-paste.ini
 """
 
 NOVA = """\
+[keystone_authtoken]
+service_type = compute
 [DEFAULT]
 state_path = {home}/tmp
 host = localhost

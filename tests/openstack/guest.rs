@@ -104,11 +104,22 @@ impl<'s> Guest<'s> {
 
     /// A token that is good until then, and when Keystone says that is.
     pub fn token_until(&self, end: chrono::DateTime<chrono::Utc>) -> (String, String) {
+        let end = end.format("%Y-%m-%dT%H:%M:%S.000000Z").to_string();
+        self.application_credential_token(&json!({"expires_at": end}))
+    }
+
+    /// A token that these access rules limit.
+    pub fn limited_token(&self, rules: &Value) -> String {
+        self.application_credential_token(&json!({"access_rules": rules}))
+            .0
+    }
+
+    fn application_credential_token(&self, fields: &Value) -> (String, String) {
         let path = format!("/users/{}/application_credentials", self.id);
-        let credential = json!({"application_credential": {
-            "name": Uuid::new_v4().to_string(), "secret": PASSWORD,
-            "expires_at": end.format("%Y-%m-%dT%H:%M:%S.000000Z").to_string(),
-        }});
+        let mut credential = fields.clone();
+        credential["name"] = json!(Uuid::new_v4().to_string());
+        credential["secret"] = json!(PASSWORD);
+        let credential = json!({"application_credential": credential});
         let made = self.identity("POST", &path, &self.token(), &credential);
         assert_eq!(made.status, 201, "{}", made.text());
         let id = &made.json()["application_credential"]["id"];

@@ -386,8 +386,14 @@ async fn a_service_token_needs_the_service_role() {
     let member = keystone.validate(&secret).await.unwrap();
     let secret = service.token(Some(service.project_scope())).await;
     let service_token = keystone.validate(&secret).await.unwrap();
-    assert!(keystone.authorizes(&member, Some(&service_token), "GET", "/v2.1/images"));
-    assert!(!keystone.authorizes(&member, Some(&member), "GET", "/v2.1/images"));
+    assert!(keystone.authorizes(
+        &member,
+        Some(&service_token),
+        "compute",
+        "GET",
+        "/v2.1/images"
+    ));
+    assert!(!keystone.authorizes(&member, Some(&member), "compute", "GET", "/v2.1/images"));
     user.remove().await;
     service.remove().await;
 }
@@ -437,11 +443,11 @@ async fn a_url_that_is_not_keystones_is_told_from_a_bad_token() {
     let stack = Stack::new();
     let secret = stack.token("demo", "demo").await;
     let beside = stack.identity.replace("/v3", "/nothing-here");
-    let keystone = stack.keystone(json!({"url": beside}), Catalogs::NotWanted);
+    let keystone = stack.keystone(json!({"auth_url": beside}), Catalogs::NotWanted);
     let error = keystone.validate(&secret).await.unwrap_err();
     assert_eq!(error, Error::InvalidResponse(InvalidResponse::Status(404)));
 
     let unversioned = stack.identity.replace("/v3", "");
-    let keystone = stack.keystone(json!({"url": unversioned}), Catalogs::NotWanted);
+    let keystone = stack.keystone(json!({"auth_url": unversioned}), Catalogs::NotWanted);
     assert!(keystone.validate(&secret).await.is_ok());
 }

@@ -7,6 +7,8 @@ mod bodies;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod glance_contract;

@@ -256,8 +256,8 @@ impl ApiError {
         }
     }
 
-    /// The cause of the failure for the log; `None` where the client is at fault. The concurrency
-    /// limit logs an overload itself, not once for each request.
+    /// The cause of the failure for the log; `None` where the client is at fault. Limits log an
+    /// overload themselves, not once for each request.
     #[must_use]
     pub fn cause(&self) -> Option<String> {
         let fault = self.fault();
@@ -265,7 +265,7 @@ impl ApiError {
             return None;
         }
         match self {
-            Self::Http(HttpError::Overloaded) => None,
+            Self::Http(HttpError::Overloaded | HttpError::ResponseMemoryFull) => None,
             Self::Http(error @ HttpError::Internal) => Some(error.to_string()),
             Self::Glance { error, .. } => Some(error_log::chain(error)),
             Self::KeystoneUnavailable(error) => Some(error_log::chain(error)),
@@ -281,6 +281,11 @@ fn fault_for_http_error(error: HttpError) -> Fault {
         HttpError::Overloaded => Fault::retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "Too many requests are being answered.",
+            Some(RETRY_SECONDS.to_owned()),
+        ),
+        HttpError::ResponseMemoryFull => Fault::retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many large responses are being sent.",
             Some(RETRY_SECONDS.to_owned()),
         ),
         HttpError::UriTooLong => Fault::new(

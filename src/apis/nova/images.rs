@@ -17,16 +17,15 @@ pub async fn list(
     let mut view = ListView::new(detail, request.links);
     let rule = service.images.transitional();
     let mut transitional = false;
-    service
-        .images
-        .pages(request.caller, list.images)
-        .for_each(|page| {
-            transitional =
-                transitional || page.images.iter().any(|image| rule.is_transitional(image));
-            view.push(&page);
-        })
-        .await
-        .map_err(while_doing(GlanceOperation::List))?;
+    let failed = while_doing(GlanceOperation::List);
+    let mut memory = service.response_memory.permit();
+    let mut pages = service.images.pages(request.caller, list.images);
+    while let Some(fetched) = pages.fetch().await.map_err(&failed)? {
+        let page = pages.accept(&fetched).map_err(&failed)?;
+        transitional = transitional || page.images.iter().any(|image| rule.is_transitional(image));
+        view.push(&page);
+        memory.grow_to(view.bytes())?;
+    }
     let body = view.finish(&list.link, limit, service.settings.max_limit);
     Ok(HandlerResponse::chunks(body).transitional(transitional))
 }

@@ -100,7 +100,7 @@ impl NovaApi {
                 .get(query, context.timing.received_at)
         {
             let answer = HandlerResponse::chunks(body);
-            return Ok(self.success(answer, Some(CacheOutcome::Hit), headers, context));
+            return self.success(answer, Some(CacheOutcome::Hit), headers, context);
         }
         let root = self.root_url(context);
         let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
@@ -139,7 +139,7 @@ impl NovaApi {
             self.on_upstream_unauthorized(&auth);
         }
         let (answer, outcome) = answer?;
-        Ok(self.success(answer, outcome, headers, context))
+        self.success(answer, outcome, headers, context)
     }
 
     fn success(
@@ -148,9 +148,12 @@ impl NovaApi {
         outcome: Option<CacheOutcome>,
         headers: &NovaHeaders,
         context: &RequestContext<'_>,
-    ) -> Response {
+    ) -> Result<Response, ApiError> {
         context.observer.cache(outcome.map(CacheOutcome::label));
-        response::success(answer, outcome, headers, context)
+        let memory = &self.service.response_memory;
+        Ok(response::success(
+            answer, outcome, headers, context, memory,
+        )?)
     }
 
     /// Glance refuses the token: neither its validation nor responses to it are used again.

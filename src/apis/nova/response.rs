@@ -6,9 +6,10 @@ use super::headers::NovaHeaders;
 use super::media_type::{self, ErrorPageFormat};
 use super::not_found_page;
 use crate::cache::{CacheOutcome, NoCacheReason};
-use crate::http::RequestIds;
 use crate::http::context::RequestContext;
 use crate::http::response::{Body, Response};
+use crate::http::response_memory::ResponseMemory;
+use crate::http::{HttpError, RequestIds};
 use crate::util::python_json;
 use actix_web::http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -21,13 +22,14 @@ const FAULT_TYPE: HeaderValue = HeaderValue::from_static("application/json; char
 
 /// The response of a handler. `cache` is the cache's part in it, where the request is one for the
 /// cache.
-#[must_use]
 pub fn success(
     answer: HandlerResponse,
     cache: Option<CacheOutcome>,
     headers: &NovaHeaders,
     context: &RequestContext<'_>,
-) -> Response {
+    memory: &ResponseMemory,
+) -> Result<Response, HttpError> {
+    let body = memory.admit(answer.body)?;
     let media_type = media_type::success_type(context.request.headers());
     let response = headers.add_to(Response::new(status(answer.status)), context.ids);
     let response = response.header(CONTENT_TYPE, media_type);
@@ -35,7 +37,7 @@ pub fn success(
         Some(outcome) => response.header(CACHE_STATUS, cache_status(outcome)),
         None => response,
     };
-    response.body(Body::Chunks(answer.body))
+    Ok(response.body(Body::Chunks(body)))
 }
 
 /// A version document.

@@ -12,6 +12,7 @@ use crate::cache::{CacheOutcome, Cacheability, Fetched, ReadThrough};
 use crate::config;
 use crate::glance::{CallContext, GlanceError, ImageId};
 use crate::http::HttpError;
+use crate::http::response_memory::ResponseMemory;
 use crate::images::{ImageService, UpdateError, WriteError, Writer};
 use crate::telemetry::trace_context::TaskScope;
 use crate::upstream::runtime::Spawner;
@@ -27,6 +28,8 @@ pub struct NovaService {
     pub images: ImageService,
     /// The way through the response cache.
     pub reads: ReadThrough<ApiError>,
+    /// The budget for rendered responses.
+    pub response_memory: ResponseMemory,
     /// The `[nova]` settings.
     pub settings: config::Nova,
 }

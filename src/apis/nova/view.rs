@@ -120,6 +120,12 @@ impl ListView {
         }
     }
 
+    /// The length of the body so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum::<usize>() + self.last.len()
+    }
+
     fn close(&mut self) {
         let chunk = std::mem::take(&mut self.last).into_boxed_slice();
         self.chunks.push(Bytes::from(chunk));

@@ -313,7 +313,7 @@ async fn the_age_of_a_result_counts_from_the_question() {
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
         clock.advance(30);
     };
-    let (token, ()) = futures_util::join!(fixture.keystone.validate("a"), later);
+    let (token, ()) = tokio::join!(fixture.keystone.validate("a"), later);
     token.unwrap();
     fixture.clock.advance(29);
     assert!(fixture.keystone.cached("a").is_some());
