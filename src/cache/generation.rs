@@ -14,6 +14,8 @@ use super::isolation::IsolationScope;
 use super::token_generations::TokenGenerations;
 use crate::glance::ImageId;
 use crate::util::slot_table::SlotTable;
+use foldhash::quality::FixedState;
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -67,6 +69,8 @@ impl Slot {
 #[derive(Debug)]
 pub struct GenerationTable {
     created_at: Instant,
+    /// Seeded at random: a client that chooses the ids of its images must not choose their slots.
+    hasher: FixedState,
     images: SlotTable<Slot>,
     lists: Slot,
     /// Bumped by a write whose id is not canonical: it may affect any image.
@@ -77,8 +81,13 @@ pub struct GenerationTable {
 impl GenerationTable {
     /// `max_age` is the longest time that a response stays in the cache.
     pub fn new(max_age: Duration) -> Self {
+        Self::with_seed(max_age, fastrand::u64(..))
+    }
+
+    fn with_seed(max_age: Duration, seed: u64) -> Self {
         Self {
             created_at: Instant::now(),
+            hasher: FixedState::with_seed(seed),
             images: SlotTable::default(),
             lists: Slot::default(),
             global: Slot::default(),
@@ -151,10 +160,7 @@ impl GenerationTable {
     fn slot(&self, tag: CacheTag) -> &Slot {
         match tag {
             CacheTag::List => &self.lists,
-            CacheTag::Image(id) => {
-                let (high, low) = id.as_u64_pair();
-                self.images.slot(high ^ low)
-            }
+            CacheTag::Image(id) => self.images.slot(self.hasher.hash_one(id)),
         }
     }
 
@@ -173,7 +179,7 @@ mod tests {
     const OTHER: &str = "11111111-2222-4333-8444-555555555556";
 
     fn table() -> GenerationTable {
-        GenerationTable::new(Duration::from_secs(60))
+        GenerationTable::with_seed(Duration::from_secs(60), 7)
     }
 
     fn image(text: &str) -> CacheTag {

@@ -210,11 +210,14 @@ impl TokenValidator {
     }
 
     /// Whether expired tokens are accepted in a request that brought this validated service token:
-    /// a service may finish a long operation that a user began.
+    /// a service may finish a long operation that a user began. It takes credentials, since an
+    /// expired token cannot validate itself.
     #[must_use]
     pub fn expired_tokens(&self, service: Option<&Token>) -> ExpiredTokens {
         match service {
-            Some(service) if self.is_service(service) => ExpiredTokens::Accepted,
+            Some(service) if self.has_credentials() && self.is_service(service) => {
+                ExpiredTokens::Accepted
+            }
             Some(_) | None => ExpiredTokens::Rejected,
         }
     }

@@ -51,6 +51,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Io {}
 
 /// A connection of a client.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an event that has happened or not"
+)]
 pub struct TimedStream<Io: Transport> {
     /// Until this is dropped.
     io: Option<Io>,
@@ -195,7 +199,12 @@ impl<Io: Transport> TimedStream<Io> {
 
     fn failed(&mut self, error: io::Error) -> io::Error {
         self.broken = true;
-        error
+        match error.kind() {
+            // After a reset that comes right behind data, actix-http goes on with the request, for a
+            // client that is gone. Any other error ends it.
+            io::ErrorKind::ConnectionReset => io::ErrorKind::ConnectionAborted.into(),
+            _ => error,
+        }
     }
 
     fn io(&mut self) -> io::Result<Pin<&mut Io>> {

@@ -11,6 +11,7 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod echo_api;
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
@@ -59,6 +60,7 @@ mod recorded;
 mod replay;
 #[cfg(test)]
 mod request_table;
+mod response_memory;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
@@ -74,3 +76,5 @@ mod stale;
 mod telemetry;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod writes;

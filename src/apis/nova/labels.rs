@@ -1,7 +1,7 @@
 //! The metric labels of this API.
 
 use super::microversion::{Microversion, MicroversionRange};
-use super::routes::{Api, Operation, Route, Target};
+use super::routes::{Api, Route, Target};
 use crate::telemetry::metrics::{ApiLabels, label};
 
 /// All label values.
@@ -65,22 +65,8 @@ pub fn route(route: &Route<'_>) -> RouteLabel {
         Route::Mounted(mounted) => match &mounted.target {
             Target::Version => RouteLabel::Version,
             Target::NotFound => RouteLabel::Unknown,
-            Target::Operation(operation) => of_operation(operation.operation),
+            Target::Operation(matched) => matched.entry.label,
         },
-    }
-}
-
-fn of_operation(operation: Operation) -> RouteLabel {
-    match operation {
-        Operation::ListImages => RouteLabel::Images,
-        Operation::DetailImages => RouteLabel::ImagesDetail,
-        Operation::ShowImage | Operation::DeleteImage => RouteLabel::Image,
-        Operation::ListMetadata | Operation::CreateMetadata | Operation::ReplaceMetadata => {
-            RouteLabel::Metadata
-        }
-        Operation::ShowMetadataItem
-        | Operation::UpdateMetadataItem
-        | Operation::DeleteMetadataItem => RouteLabel::MetadataItem,
     }
 }
 
