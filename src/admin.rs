@@ -103,7 +103,8 @@ fn answer_to(method: &Method) -> Answer {
 
 /// Empties the embedded Glance, for a test suite.
 async fn reset_store(reset: Data<Reset>) -> HttpResponse {
-    match block(move || reset()).await {
+    let reset = move || reset();
+    match block(reset).await {
         Ok(true) => HttpResponse::NoContent().finish(),
         Ok(false) | Err(_) => HttpResponse::InternalServerError().finish(),
     }

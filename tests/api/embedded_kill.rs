@@ -78,20 +78,19 @@ fn write(base: &str, mut seed: u64, is_over: &AtomicBool) -> BTreeMap<u64, Known
     while !is_over.load(Ordering::SeqCst) {
         seed += 1;
         let known = images.entry(seed).or_insert_with(Known::default);
-        let change =
-            |known: &mut Known, what, method, path: &str, media, body: Option<&[u8]>| {
-                let path = path.replace("{id}", &id(seed));
-                known.unanswered = Some(what);
-                let answer = ask(base, method, &path, media, body)?;
-                assert!(
-                    answer.status < 300,
-                    "{what}: {} {}",
-                    answer.status,
-                    answer.text()
-                );
-                known.unanswered = None;
-                Some(())
-            };
+        let change = |known: &mut Known, what, method, path: &str, media, body: Option<&[u8]>| {
+            let path = path.replace("{id}", &id(seed));
+            known.unanswered = Some(what);
+            let answer = ask(base, method, &path, media, body)?;
+            assert!(
+                answer.status < 300,
+                "{what}: {} {}",
+                answer.status,
+                answer.text()
+            );
+            known.unanswered = None;
+            Some(())
+        };
         let body =
             json!({"id": id(seed), "name": "", "disk_format": "raw", "container_format": "bare"});
         let body = body.to_string();
@@ -130,7 +129,7 @@ fn write(base: &str, mut seed: u64, is_over: &AtomicBool) -> BTreeMap<u64, Known
             break;
         }
         known.name = "renamed".to_owned();
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             if change(known, "delete", "DELETE", image, json, None).is_none() {
                 break;
             }
