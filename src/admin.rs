@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Connections the kernel holds until the worker accepts them.
 const BACKLOG: u32 = 128;
+/// Connections at a time; load balancers and scrapers need a handful. An idle one ends after five seconds.
+const MAX_CONNECTIONS: usize = 128;
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 /// The body of `/` and of every 404.
@@ -63,6 +65,7 @@ impl Admin {
         };
         let server = HttpServer::new(app)
             .workers(1)
+            .max_connections(MAX_CONNECTIONS)
             .disable_signals()
             .listen(listener)
             .map_err(failed)?
@@ -102,6 +105,10 @@ fn answer_to(method: &Method) -> Answer {
 }
 
 /// Empties the embedded Glance, for a test suite.
+#[expect(
+    clippy::redundant_closure,
+    reason = "the function behind the pointer cannot be moved"
+)]
 async fn reset_store(reset: Data<Reset>) -> HttpResponse {
     let reset = move || reset();
     match block(reset).await {

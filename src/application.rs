@@ -22,6 +22,7 @@ use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
+use crate::util::byte_budget::ByteBudget;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,11 @@ impl Application {
         show(&mut metrics, &mode, log);
         let response_memory = ResponseMemory::new(settings.server.max_response_memory);
         show_response_memory(&mut metrics, &response_memory);
+        let budgets = Budgets {
+            requests: ByteBudget::new(settings.server.max_request_memory),
+            glance: ByteBudget::new(settings.glance.max_response_memory),
+        };
+        budgets.show(&mut metrics);
         let upstream_spawner = spawner.clone();
         let nova = nova_api(
             settings,
@@ -131,6 +137,7 @@ impl Application {
             spawner,
             endpoints,
             &response_memory,
+            &budgets,
         );
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
         let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
@@ -352,6 +359,50 @@ fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
     metrics.register_callback("response_memory_limit_bytes", help, move || gauge(limit));
 }
 
+/// The budgets of bytes for input.
+struct Budgets {
+    /// Bodies of requests.
+    requests: ByteBudget,
+    /// Bodies of Glance's responses.
+    glance: ByteBudget,
+}
+
+impl Budgets {
+    fn show(&self, metrics: &mut Metrics) {
+        let budgets = [
+            (
+                "request_memory_bytes",
+                "Bytes of request bodies, as sent and as parsed",
+                &self.requests,
+            ),
+            (
+                "upstream_memory_bytes",
+                "Bytes of Glance's responses that are received or in use",
+                &self.glance,
+            ),
+        ];
+        for (name, help, budget) in budgets {
+            let budget = budget.clone();
+            metrics.register_callback(name, help, move || gauge(budget.used()));
+        }
+        let limits = [
+            (
+                "request_memory_limit_bytes",
+                "Most bytes of request bodies (server.max_request_memory)",
+                self.requests.limit(),
+            ),
+            (
+                "upstream_memory_limit_bytes",
+                "Most bytes of Glance's responses (glance.max_response_memory)",
+                self.glance.limit(),
+            ),
+        ];
+        for (name, help, limit) in limits {
+            metrics.register_callback(name, help, move || gauge(limit));
+        }
+    }
+}
+
 /// Adds the clients' connections.
 fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
     type Read = fn(&ConnectionTracker) -> MetricValue;
@@ -395,6 +446,7 @@ fn nova_api(
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
     response_memory: &ResponseMemory,
+    budgets: &Budgets,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -404,6 +456,7 @@ fn nova_api(
     };
     let cache = Arc::new(ResponseCache::new(&settings.cache));
     NovaApi {
+        request_memory: budgets.requests.clone(),
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
@@ -414,7 +467,12 @@ fn nova_api(
         service: Arc::new(NovaService {
             reads: ReadThrough::new(Arc::clone(&cache)),
             images: ImageService::new(
-                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                GlanceClient::new(
+                    client.with_memory(&budgets.glance),
+                    call,
+                    endpoints,
+                    rules(&settings.glance),
+                ),
                 cache,
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,

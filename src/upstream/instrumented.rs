@@ -2,7 +2,12 @@
 
 use super::exchange::{self, ExchangeLimits, Response, TransportError};
 use crate::telemetry::metrics::{CallOutcome, UpstreamMetrics};
+use crate::util::byte_budget::ByteBudget;
 use tokio::time::Instant;
+
+/// The budget for bodies of responses, in bytes, where [`InstrumentedClient::with_memory`] names no other. Keystone's
+/// responses and those to readiness probes share it; a token is some 10 KiB.
+const DEFAULT_MEMORY: usize = 64 << 20;
 
 /// An HTTP client that measures its exchanges; clones share connections and metrics.
 ///
@@ -17,6 +22,7 @@ pub struct InstrumentedClient {
     /// Opens a connection for each request.
     unpooled: reqwest::Client,
     metrics: UpstreamMetrics,
+    memory: ByteBudget,
 }
 
 /// Which connection a request is sent on.
@@ -34,6 +40,17 @@ impl InstrumentedClient {
             pooled,
             unpooled,
             metrics: UpstreamMetrics::default(),
+            memory: ByteBudget::new(DEFAULT_MEMORY),
+        }
+    }
+
+    /// The same connections, with bodies of responses that count in `memory` from their first byte until
+    /// their last clone is dropped.
+    #[must_use]
+    pub fn with_memory(&self, memory: &ByteBudget) -> Self {
+        Self {
+            memory: memory.clone(),
+            ..self.clone()
         }
     }
 
@@ -72,7 +89,7 @@ impl InstrumentedClient {
             Connection::Pooled | Connection::New => &self.unpooled,
         };
         let call = self.metrics.begin(request.url());
-        let response = exchange::send(client, request, limits).await;
+        let response = exchange::send(client, request, limits, &self.memory).await;
         call.end(outcome(&response));
         response
     }
@@ -83,7 +100,9 @@ fn outcome(response: &Result<Response, TransportError>) -> CallOutcome {
         Ok(response) => CallOutcome::of_status(response.status.as_u16()),
         Err(TransportError::Connect(_)) => CallOutcome::Connect,
         Err(TransportError::Timeout) => CallOutcome::Timeout,
-        Err(TransportError::TooLarge { .. }) => CallOutcome::TooLarge,
+        Err(TransportError::TooLarge { .. } | TransportError::MemoryFull(_)) => {
+            CallOutcome::TooLarge
+        }
         Err(TransportError::Interrupted(_) | TransportError::InvalidHttp(_)) => {
             CallOutcome::Interrupted
         }

@@ -6,8 +6,8 @@ import http.server
 import threading
 import urllib.parse
 
-import load
-from contestants import gateway
+import load_client
+from competitors import gateway
 from table import exactly, table
 
 # Headers of one hop, and those that are written anew.
@@ -95,7 +95,7 @@ def run(options, cloud):
                 asked = []
                 for _ in range(1 if again is None else 2):
                     before = glance.total()
-                    load.ask(server.url, path, token, method=method, body=body)
+                    load_client.ask(server.url, path, token, method=method, body=body)
                     asked.append(glance.total() - before)
                 figures.append({"name": name, "calls": asked, "wanted": [first, again]})
     return figures

@@ -3,12 +3,12 @@
 import contextlib
 from dataclasses import dataclass
 
-import load
+import load_client
 import nginx
-from contestants import Logged, Server, check_same, gateway, recorded
+from competitors import Logged, Server, check_same, gateway, recorded
 from table import judged, median, spread, table
 
-GATEWAY, LOGGING, BARE, NGINX, NOVA = (
+GATEWAY, LOGGING, BASELINE, NGINX, NOVA = (
     "gateway", "gateway, access log", "actix-web alone", "nginx `proxy_cache`", "Nova",
 )  # fmt: skip
 HIT = "nova-image-proxy; hit"
@@ -21,11 +21,11 @@ CASES = {
     "detail-13-queued": (13, True),
 }
 # The gateway against each of the others: (who, whom, wanted ratio)
-WANTED = ((GATEWAY, BARE, 0.85), (LOGGING, BARE, 0.70), (GATEWAY, NGINX, 1.1), (GATEWAY, NOVA, 500))
+WANTED = ((GATEWAY, BASELINE, 0.85), (LOGGING, BASELINE, 0.70), (GATEWAY, NGINX, 1.1), (GATEWAY, NOVA, 500))
 
 
 @dataclass
-class Contestant:
+class Competitor:
     """Who answers, where, with which processes, and how long the answer is."""
 
     name: str
@@ -36,7 +36,7 @@ class Contestant:
 
 
 def run(options, cloud):
-    """All cases; returns case → contestant → rounds."""
+    """All cases; returns case → competitor → rounds."""
     figures = {}
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(Logged(options.scratch / "access.log"))
@@ -49,14 +49,14 @@ def run(options, cloud):
         )
         logging = stack.enter_context(logging)
         front = None
-        if "nginx" in options.contestants:
+        if "nginx" in options.competitors:
             home = options.scratch / "nginx"
             front = stack.enter_context(nginx.Nginx(home, options.cores[0], cloud.compute))
         for name in options.cases:
             images, queued = CASES[name]
             path, token = prepare(cloud, images, queued)
             with contextlib.ExitStack() as case:
-                all_ = contestants(options, cloud, case, (path, token, queued), quiet, logging, log, front)
+                all_ = competitors(options, cloud, case, (path, token, queued), quiet, logging, log, front)
                 figures[name] = rounds(options, all_, path, token, log)
                 check_kept(quiet, logging, path, token, queued)
     return figures
@@ -72,54 +72,54 @@ def prepare(cloud, images, queued):
     return path, cloud.token(project)
 
 
-def contestants(options, cloud, case, question, quiet, logging, log, front):
+def competitors(options, cloud, case, question, quiet, logging, log, front):
     path, token, queued = question
     for each in (quiet, logging):
-        load.ask(each.url, path, token)
-    answer = load.ask(quiet.url, path, token)
+        load_client.ask(each.url, path, token)
+    answer = load_client.ask(quiet.url, path, token)
     check_hit(answer[0])
     size = len(answer[1])
     found = [
-        Contestant(GATEWAY, quiet.url, quiet.pids(), size),
-        Contestant(LOGGING, logging.url, logging.pids(), size, log),
+        Competitor(GATEWAY, quiet.url, quiet.pids(), size),
+        Competitor(LOGGING, logging.url, logging.pids(), size, log),
     ]
-    if "bare" in options.contestants:
+    if "baseline" in options.competitors:
         file = options.scratch / "answer"
         file.write_bytes(recorded(*answer))
-        bare = case.enter_context(Server([options.bare, file], options.cores[0]))
-        check_same(answer, load.ask(bare.url, path, token))
-        found.append(Contestant(BARE, bare.url, bare.pids(), size))
+        baseline = case.enter_context(Server([options.baseline, file], options.cores[0]))
+        check_same(answer, load_client.ask(baseline.url, path, token))
+        found.append(Competitor(BASELINE, baseline.url, baseline.pids(), size))
     # nginx and Nova are not asked for what neither keeps for long nor gives fast.
     if front and not queued:
         size = front.check_hit(path, token)
-        found.append(Contestant(NGINX, front.url, front.pids(), size))
-    if "nova" in options.contestants and not queued:
-        size = len(load.ask(cloud.compute, path, token)[1])
-        found.append(Contestant(NOVA, cloud.compute, cloud.nova_pids(), size))
+        found.append(Competitor(NGINX, front.url, front.pids(), size))
+    if "nova" in options.competitors and not queued:
+        size = len(load_client.ask(cloud.compute, path, token)[1])
+        found.append(Competitor(NOVA, cloud.compute, cloud.nova_pids(), size))
     return found
 
 
 def rounds(options, all_, path, token, log):
     figures = {each.name: [] for each in all_}
-    for _ in range(options.rounds * options.seconds // load.TURN):
+    for _ in range(options.rounds * options.seconds // load_client.TURN):
         for each in all_:
             figures[each.name].append(one_round(options, each, path, token))
             log.empty()
     return figures
 
 
-def one_round(options, contestant, path, token):
-    url = contestant.url + path
-    if contestant.name == NOVA:
-        work = lambda: load.one_by_one(url, token, load.TURN)  # noqa: E731
+def one_round(options, competitor, path, token):
+    url = competitor.url + path
+    if competitor.name == NOVA:
+        work = lambda: load_client.one_by_one(url, token, load_client.TURN)  # noqa: E731
     else:
-        work = lambda: load.GENERATORS[options.generator](options, url, token)  # noqa: E731
-    figures = load.measured(contestant.pids, options.cores, work)
-    if contestant.log:
-        contestant.log.check(figures["requests"])
-    figures["kept"] = figures["generator"] < load.SATURATED
-    figures["bytes"] = contestant.size
-    options.note(f"{path[:30]:30} {contestant.name:20} {brief(figures)}")
+        work = lambda: load_client.GENERATORS[options.generator](options, url, token)  # noqa: E731
+    figures = load_client.measured(competitor.pids, options.cores, work)
+    if competitor.log:
+        competitor.log.check(figures["requests"])
+    figures["kept"] = figures["generator"] < load_client.SATURATED
+    figures["bytes"] = competitor.size
+    options.note(f"{path[:30]:30} {competitor.name:20} {brief(figures)}")
     return figures
 
 
@@ -138,7 +138,7 @@ def check_hit(answer):
 def check_kept(quiet, logging, path, token, queued):
     """The rounds were hits to the end; an answer with a queued image lives a second."""
     for each in (quiet, logging):
-        answer = load.ask(each.url, path, token)
+        answer = load_client.ask(each.url, path, token)
         if not queued:
             check_hit(answer[0])
 
