@@ -110,7 +110,8 @@ fn answer_to(method: &Method) -> Answer {
     reason = "the function behind the pointer cannot be moved"
 )]
 async fn reset_store(reset: Data<Reset>) -> HttpResponse {
-    match block(move || reset()).await {
+    let reset = move || reset();
+    match block(reset).await {
         Ok(true) => HttpResponse::NoContent().finish(),
         Ok(false) | Err(_) => HttpResponse::InternalServerError().finish(),
     }
