@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use http::header::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::catalog::{EndpointFilter, NoImageEndpoint};
 use super::client::{KeystoneClient, ValidationResult, secret_header};
+use super::clock::Clock;
 use super::digest::{DigestKey, TokenDigest, is_well_formed};
 use super::error::{Error, InvalidToken, Unavailable};
 use super::service_token::ServiceTokenProvider;
@@ -26,9 +27,6 @@ use crate::util::single_flight::{Follower, Role, SingleFlight};
 const MAX_CONCURRENT: usize = 64;
 /// New tokens under validation or waiting for it.
 const MAX_QUEUED: usize = 1024;
-
-/// The wall clock. Tests bring their own.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Whether tokens are validated together with their service catalogs, which can be large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,12 @@ mod command_line;
 mod connection;
 #[cfg(test)]
 mod echo_api;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
+#[cfg(test)]
+mod embedded_kill;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
@@ -60,6 +63,7 @@ mod recorded;
 mod replay;
 #[cfg(test)]
 mod request_table;
+#[cfg(test)]
 mod response_memory;
 #[cfg(test)]
 mod restart;

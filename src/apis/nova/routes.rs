@@ -102,7 +102,7 @@ const TABLE: &[Entry] = &[
 
 /// The route of an operation.
 #[cfg(test)]
-pub fn entry(operation: Operation) -> &'static Entry {
+pub(super) fn entry(operation: Operation) -> &'static Entry {
     let mut table = TABLE.iter();
     table.find(|entry| entry.operation == operation).unwrap()
 }
