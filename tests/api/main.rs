@@ -47,6 +47,8 @@ mod malformed_requests;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod metric_names;
+#[cfg(test)]
 mod misbehaving_server;
 #[cfg(test)]
 mod pipelining;
