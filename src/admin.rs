@@ -7,7 +7,7 @@ use crate::telemetry::metrics::Metrics;
 use actix_web::dev::ServerHandle;
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE};
-use actix_web::web::{Data, resource};
+use actix_web::web::{Data, block, post, resource};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ const PATHS: &str = "\
 /metrics      metrics in OpenMetrics text
 ";
 
+/// Empties the embedded Glance; whether that succeeded. Blocks.
+pub type Reset = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A running admin listener.
 pub struct Admin {
     address: SocketAddr,
@@ -30,19 +33,27 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves on `address`. Must be called inside an actix system.
+    /// Serves on `address`; with `reset`, `POST /reset` calls it. Must be called inside an actix
+    /// system.
     pub fn start(
         address: SocketAddr,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
+        reset: Option<Reset>,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError::new("admin.listen", address, source);
         let listener = listen(address, BACKLOG).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (metrics, readiness) = (Data::from(metrics), Data::from(readiness));
         let app = move || {
-            App::new()
-                .app_data(metrics.clone())
+            let app = App::new();
+            let app = match &reset {
+                Some(reset) => app
+                    .app_data(Data::new(Arc::clone(reset)))
+                    .route("/reset", post().to(reset_store)),
+                None => app,
+            };
+            app.app_data(metrics.clone())
                 .app_data(readiness.clone())
                 .service(resource("/").to(index))
                 .service(resource("/healthcheck").to(healthcheck))
@@ -87,6 +98,14 @@ fn answer_to(method: &Method) -> Answer {
         Method::GET | Method::HEAD => Answer::Full,
         Method::OPTIONS => Answer::Empty,
         _ => Answer::NotAllowed,
+    }
+}
+
+/// Empties the embedded Glance, for a test suite.
+async fn reset_store(reset: Data<Reset>) -> HttpResponse {
+    match block(move || reset()).await {
+        Ok(true) => HttpResponse::NoContent().finish(),
+        Ok(false) | Err(_) => HttpResponse::InternalServerError().finish(),
     }
 }
 
@@ -170,7 +189,7 @@ mod tests {
         let readiness = Arc::new(Readiness::new(probes, spawner));
         let address = "127.0.0.1:0".parse().unwrap();
         Running {
-            admin: Admin::start(address, Arc::default(), Arc::clone(&readiness)).unwrap(),
+            admin: Admin::start(address, Arc::default(), Arc::clone(&readiness), None).unwrap(),
             readiness,
             _upstream: upstream,
         }

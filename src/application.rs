@@ -1,14 +1,14 @@
 //! The only place where the parts are wired together.
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Reset};
 use crate::apis::nova::{NovaApi, NovaService};
 use crate::cache::coherence::SingleProcess;
-use crate::cache::{ReadThrough, ResponseCache};
+use crate::cache::{Invalidation, ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
-use crate::http::auth::{AuthBackend, Authenticator};
+use crate::http::auth::{AuthBackend, Authenticator, SelfNamedTokens};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::response_memory::ResponseMemory;
 use crate::images::ImageService;
@@ -24,6 +24,7 @@ use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use url::Url;
 
@@ -72,6 +73,8 @@ pub struct Application {
     upstream: runtime::RuntimeGuard,
     /// The Glance inside this process, with `glance.mode = "embedded"`.
     embedded: Option<EmbeddedGlance>,
+    /// The identity service beside it.
+    identity: Option<embedded::Identity>,
     /// The admin listener, unless it is off.
     admin: Option<Admin>,
     readiness: Arc<Readiness>,
@@ -110,7 +113,7 @@ impl Application {
         };
         let validator = match &mode {
             AuthBackend::Keystone(keystone) => Some(keystone.clone()),
-            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+            AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
         };
         let glance_urls = glance_urls(settings, embedded.as_ref());
         let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
@@ -135,7 +138,8 @@ impl Application {
         metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
         let cache = Arc::clone(nova.service.images.cache());
         metrics.register(|registry| cache.metrics().register(registry));
-        metrics.on_scrape(move || cache.update_gauges());
+        let gauges = Arc::clone(&cache);
+        metrics.on_scrape(move || gauges.update_gauges());
         let access_log =
             (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
         let front = AppState::new(
@@ -151,7 +155,13 @@ impl Application {
         }
         show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
-        let start = |address| Admin::start(address, metrics, ready);
+        let identity = match &embedded {
+            Some(glance) => embedded::start_identity(settings, glance, server.address())?,
+            None => None,
+        };
+        let reset = embedded.as_ref().filter(|_| settings.embedded.reset);
+        let reset = reset.map(|glance| reset_of(glance, cache));
+        let start = |address| Admin::start(address, metrics, ready, reset);
         let admin = settings.admin.listen.map(start).transpose()?;
         let admin_address = admin.as_ref().map(Admin::address);
         log_summary(settings, server.address(), admin_address);
@@ -164,6 +174,7 @@ impl Application {
             server,
             upstream,
             embedded,
+            identity,
             admin,
             readiness,
             quickstart,
@@ -204,12 +215,28 @@ impl Application {
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
+        if let Some(identity) = self.identity {
+            identity.stop().await;
+        }
         if let Some(glance) = self.embedded {
             glance.stop(false).await;
         }
         drop(self.upstream);
         served
     }
+}
+
+/// Empties the embedded Glance, and invalidates every cached response.
+fn reset_of(glance: &EmbeddedGlance, cache: Arc<ResponseCache>) -> Reset {
+    let resetter = glance.resetter();
+    Arc::new(move || {
+        let outcome = resetter.reset();
+        cache.invalidate(Invalidation {
+            image: None,
+            uncacheable_for: Duration::ZERO,
+        });
+        outcome.is_ok()
+    })
 }
 
 /// Logs which cloud is served, and where, in one line.
@@ -262,6 +289,12 @@ fn mode(
             )?)
         }
         Some(AuthMode::Passthrough) => AuthBackend::Passthrough(DigestKey::random()?),
+        Some(AuthMode::None) | None if settings.glance.mode == Some(GlanceMode::Embedded) => {
+            AuthBackend::SelfNamed(SelfNamedTokens {
+                key: DigestKey::random()?,
+                names_caller: embedded::names_caller,
+            })
+        }
         Some(AuthMode::None) | None => AuthBackend::None,
     })
 }

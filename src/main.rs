@@ -21,6 +21,9 @@ enum Failure {
     Log(#[from] logging::StartError),
     #[error(transparent)]
     Start(#[from] application::StartError),
+    #[cfg(feature = "embedded")]
+    #[error(transparent)]
+    Glance(#[from] nova_image_proxy::embedded::StartError),
     #[error("cannot handle signals: {0}")]
     Signals(std::io::Error),
     #[error("failed while running: {0}")]
@@ -34,6 +37,8 @@ impl Failure {
         match self {
             Self::Settings(_) => 78,
             Self::Start(error) if error.is_settings() => 78,
+            #[cfg(feature = "embedded")]
+            Self::Glance(_) => 1,
             Self::Print(_) | Self::Log(_) | Self::Start(_) | Self::Signals(_) | Self::Run(_) => 1,
         }
     }
@@ -42,10 +47,16 @@ impl Failure {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let files = cli.settings_files(std::env::var_os(config::FILE_VARIABLE));
-    let outcome = settings(&files).and_then(|(settings, warnings)| match &cli.command {
-        None | Some(Command::Serve(_)) => serve(&settings, &warnings),
-        Some(Command::Check(_)) => check(&settings, &warnings),
-    });
+    let outcome = match &cli.command {
+        None | Some(Command::Serve(_)) => {
+            settings(&files).and_then(|(settings, warnings)| serve(&settings, &warnings))
+        }
+        Some(Command::Check(_)) => {
+            settings(&files).and_then(|(settings, warnings)| check(&settings, &warnings))
+        }
+        #[cfg(feature = "embedded")]
+        Some(Command::Glance(arguments)) => glance(arguments),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -84,6 +95,19 @@ fn serve(settings: &Settings, warnings: &[String]) -> Result<(), Failure> {
             say(&format!("listening on http://{address}{quickstart}"));
         };
         application.run(stop, ready).await.map_err(Failure::Run)
+    })
+}
+
+#[cfg(feature = "embedded")]
+fn glance(arguments: &nova_image_proxy::cli::GlanceArguments) -> Result<(), Failure> {
+    let (_log, _flush) = logging::start(&config::Log::default())?;
+    actix_web::rt::System::new().block_on(async {
+        let glance = nova_image_proxy::glance_alone::start(arguments)?;
+        let stop = stop_signal().map_err(Failure::Signals)?;
+        say(&glance.ready_line());
+        stop.await;
+        glance.stop().await;
+        Ok(())
     })
 }
 

@@ -117,9 +117,8 @@ impl Library {
                         "the library would upgrade"
                     );
                     match self.codec.message_type() {
-                        MessageType::None => Some(Outcome::Ended),
-                        // CONNECT: whatever follows is its body.
-                        MessageType::Stream => Some(Outcome::Ended),
+                        // A stream is a CONNECT: whatever follows is its body.
+                        MessageType::None | MessageType::Stream => Some(Outcome::Ended),
                         MessageType::Payload => None,
                     }
                 }

@@ -23,7 +23,7 @@ pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
 pub use cache::{Cache, CacheIsolation};
 pub use credentials::{Credentials, Domain, SecretSource};
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Identity};
 pub use environment::{FILE_VARIABLE, from_process, ignored_variables};
 pub use glance::{Glance, GlanceMode};
 pub use keystone::{Interface, Keystone};
@@ -62,6 +62,8 @@ pub struct Settings {
     pub glance: Glance,
     /// The Glance inside this process.
     pub embedded: Embedded,
+    /// The identity service beside the embedded Glance.
+    pub identity: Identity,
     /// The response cache.
     pub cache: Cache,
     /// The log.

@@ -5,7 +5,7 @@ use super::error::GlanceError;
 use super::image_document::ImageDocument;
 use super::image_id::ImageId;
 use super::misdirected;
-use super::pagination::{PageRequest, PageResponse};
+use super::page::{PageRequest, PageResponse};
 use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery};
 use crate::telemetry::upstream_time::UpstreamTime;

@@ -7,12 +7,13 @@ use super::response::Response;
 use crate::telemetry::metrics::ApiLabels;
 use futures_util::future::LocalBoxFuture;
 use std::fmt;
+use std::ops::ControlFlow;
 
 /// One HTTP API: its routes, its order of checks, its fault format and its metric labels.
 ///
 /// The HTTP layer gives each request an id, bounds it, logs and counts it; everything else is the
 /// API's own. To add one, implement this in a module below `apis` and list it where the listener
-/// is wired (`app.rs`).
+/// is wired (`application.rs`).
 pub trait Api: fmt::Debug + Send + Sync + 'static {
     /// A method and a path, parsed.
     type Route<'p>;
@@ -40,11 +41,11 @@ pub trait Api: fmt::Debug + Send + Sync + 'static {
 
 /// [`Api`] without its associated type, so that a listener can hold several.
 pub(super) trait AnyApi: fmt::Debug + Send + Sync {
-    /// Answers a request, or gives it back when the route is not this API's.
+    /// Answers a request (`Break`), or gives it back when the route is not this API's (`Continue`).
     fn serve<'r>(
         &'r self,
         context: RequestContext<'r>,
-    ) -> Result<LocalBoxFuture<'r, Response>, RequestContext<'r>>;
+    ) -> ControlFlow<LocalBoxFuture<'r, Response>, RequestContext<'r>>;
 
     /// The route's label and the rendered error, when the route is this API's.
     fn refuse(
@@ -60,14 +61,14 @@ impl<A: Api> AnyApi for A {
     fn serve<'r>(
         &'r self,
         context: RequestContext<'r>,
-    ) -> Result<LocalBoxFuture<'r, Response>, RequestContext<'r>> {
+    ) -> ControlFlow<LocalBoxFuture<'r, Response>, RequestContext<'r>> {
         let request = context.request;
         let (method, path) = (request.method().as_str(), request.uri().path());
         let Some(route) = self.match_route(method, path) else {
-            return Err(context);
+            return ControlFlow::Continue(context);
         };
         context.observer.route(self.route_label(&route));
-        Ok(Box::pin(self.handle(context, route)))
+        ControlFlow::Break(Box::pin(self.handle(context, route)))
     }
 
     fn refuse(

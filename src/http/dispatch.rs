@@ -6,42 +6,27 @@ use super::context::{RequestContext, RequestTiming};
 use super::error::HttpError;
 use super::forwarded::PublicOrigin;
 use super::request_ids::RequestIds;
-use super::request_observer::RequestObserver;
+use super::request_observer::{RequestObserver, RequestTelemetry};
 use super::response::Response;
 use super::{error_log, limits};
 use crate::config;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{ApiLabels, ApiRequestMetrics, RequestMetrics};
+use crate::telemetry::metrics::RequestMetrics;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// The labels of requests that no API takes.
-const UNMATCHED: ApiLabels = ApiLabels {
-    api: "none",
-    routes: &["unknown"],
-    versions: &["none"],
-};
 
 /// What one listener answers requests with; shared by all workers.
 #[derive(Debug)]
 pub struct AppState {
     /// The `[server]` settings.
-    pub(super) server: config::Server,
+    server: config::Server,
     concurrency_limit: Arc<ConcurrencyLimit>,
-    /// Writes a line for each request, unless that is switched off.
-    pub(super) access_log: Option<AccessLog>,
-    metrics: RequestMetrics,
+    telemetry: RequestTelemetry,
     /// In the order in which they are asked for a route.
-    apis: Vec<Mounted>,
-    unmatched: ApiRequestMetrics,
-}
-
-#[derive(Debug)]
-struct Mounted {
-    api: Box<dyn AnyApi>,
-    metrics: ApiRequestMetrics,
+    apis: Vec<Box<dyn AnyApi>>,
 }
 
 impl AppState {
@@ -56,9 +41,7 @@ impl AppState {
         Self {
             server,
             concurrency_limit: Arc::default(),
-            access_log,
-            unmatched: metrics.api(UNMATCHED),
-            metrics,
+            telemetry: RequestTelemetry::new(metrics, access_log),
             apis: Vec::new(),
         }
     }
@@ -66,9 +49,8 @@ impl AppState {
     /// Adds an API. Those added before are asked for a route first.
     #[must_use]
     pub fn with_api(mut self, api: impl Api) -> Self {
-        let metrics = self.metrics.api(Api::labels(&api));
-        let api = Box::new(api);
-        self.apis.push(Mounted { api, metrics });
+        self.telemetry.add_api(Api::labels(&api));
+        self.apis.push(Box::new(api));
         self
     }
 
@@ -84,12 +66,6 @@ impl AppState {
         &self.concurrency_limit
     }
 
-    pub(super) fn metrics(&self, api: usize) -> &ApiRequestMetrics {
-        self.apis
-            .get(api)
-            .map_or(&self.unmatched, |mounted| &mounted.metrics)
-    }
-
     /// Limits, then the first API that has a route for the request.
     async fn dispatch<'r>(
         &'r self,
@@ -102,7 +78,7 @@ impl AppState {
         let permit = match limit.try_acquire(self.server.max_in_flight) {
             Ok(permit) => permit,
             Err(error) => {
-                self.metrics.rejected.inc();
+                self.telemetry.count_rejected();
                 return self.refuse(error.into(), request, ids, observer);
             }
         };
@@ -125,11 +101,11 @@ impl AppState {
             origin,
             permit: Arc::new(permit),
         };
-        for (index, Mounted { api, .. }) in self.apis.iter().enumerate() {
+        for (index, api) in self.apis.iter().enumerate() {
             observer.api(index);
             context = match api.serve(context) {
-                Ok(response) => return response.await,
-                Err(context) => context,
+                ControlFlow::Break(response) => return response.await,
+                ControlFlow::Continue(context) => context,
             };
         }
         observer.api(usize::MAX);
@@ -145,7 +121,7 @@ impl AppState {
         observer: &RequestObserver<'_>,
     ) -> Response {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        for (index, Mounted { api, .. }) in self.apis.iter().enumerate() {
+        for (index, api) in self.apis.iter().enumerate() {
             if let Some((label, response)) = api.refuse(method, path, error, ids) {
                 observer.api(index);
                 observer.route(label);
@@ -159,7 +135,7 @@ impl AppState {
 /// Answers one request.
 pub async fn serve(state: Data<AppState>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let ids = RequestIds::of(&request);
-    let observer = RequestObserver::begin(&state, &request, &ids);
+    let observer = RequestObserver::begin(&state.telemetry, &request, &ids);
     let response = state.dispatch(&request, payload, &ids, &observer).await;
     error_log::log(&ids, &response);
     observer.responded(response.status());

@@ -1,10 +1,12 @@
 //! Metrics and access log of one request.
 
-use super::dispatch::AppState;
 use super::request_ids::RequestIds;
 use crate::keystone::Token;
-use crate::telemetry::access_log::AccessLogEntry;
-use crate::telemetry::metrics::{CacheLabel, MethodLabel, RequestSample, StatusLabel};
+use crate::telemetry::access_log::{AccessLog, AccessLogEntry};
+use crate::telemetry::metrics::{
+    ApiLabels, ApiRequestMetrics, CacheLabel, MethodLabel, RequestMetrics, RequestSample,
+    StatusLabel,
+};
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -13,15 +15,56 @@ use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use tokio::time::Instant;
 
+/// The labels of requests that no API takes.
+const UNMATCHED: ApiLabels = ApiLabels {
+    api: "none",
+    routes: &["unknown"],
+    versions: &["none"],
+};
+
+/// Counts and logs the requests of one listener.
+#[derive(Debug)]
+pub(super) struct RequestTelemetry {
+    access_log: Option<AccessLog>,
+    metrics: RequestMetrics,
+    /// One for each API.
+    apis: Vec<ApiRequestMetrics>,
+    unmatched: ApiRequestMetrics,
+}
+
+impl RequestTelemetry {
+    pub(super) fn new(metrics: RequestMetrics, access_log: Option<AccessLog>) -> Self {
+        Self {
+            access_log,
+            unmatched: metrics.api(UNMATCHED),
+            metrics,
+            apis: Vec::new(),
+        }
+    }
+
+    /// Adds the API with the next index.
+    pub(super) fn add_api(&mut self, labels: ApiLabels) {
+        self.apis.push(self.metrics.api(labels));
+    }
+
+    pub(super) fn count_rejected(&self) {
+        self.metrics.rejected.inc();
+    }
+
+    fn api(&self, index: usize) -> &ApiRequestMetrics {
+        self.apis.get(index).unwrap_or(&self.unmatched)
+    }
+}
+
 /// Collects what metrics and access log show of a request. The request is counted and logged when
 /// this is dropped, also when its client left before there was a response.
 #[derive(Debug)]
 pub struct RequestObserver<'r> {
-    state: &'r AppState,
+    telemetry: &'r RequestTelemetry,
     request: &'r HttpRequest,
     ids: &'r RequestIds,
     started: Instant,
-    /// Index into [`AppState`]'s APIs; one that does not exist stands for no API.
+    /// Index into the APIs of the telemetry; one that does not exist stands for no API.
     api: Cell<usize>,
     route: Cell<usize>,
     version: Cell<(usize, Option<(u64, u64)>)>,
@@ -35,12 +78,12 @@ impl<'r> RequestObserver<'r> {
     /// Starts with a request that has just arrived.
     #[must_use]
     pub(super) fn begin(
-        state: &'r AppState,
+        telemetry: &'r RequestTelemetry,
         request: &'r HttpRequest,
         ids: &'r RequestIds,
     ) -> Self {
         Self {
-            state,
+            telemetry,
             request,
             ids,
             started: Instant::now(),
@@ -102,7 +145,7 @@ impl Drop for RequestObserver<'_> {
         let (version, microversion) = self.version.get();
         let method = self.request.method().as_str();
         let route = self.route.get();
-        let metrics = self.state.metrics(self.api.get());
+        let metrics = self.telemetry.api(self.api.get());
         metrics.count(RequestSample {
             route,
             method: MethodLabel::of(method),
@@ -111,7 +154,7 @@ impl Drop for RequestObserver<'_> {
             cache: self.cache.get(),
             duration,
         });
-        let Some(log) = &self.state.access_log else {
+        let Some(log) = &self.telemetry.access_log else {
             return;
         };
         let token = self.token.get();

@@ -20,6 +20,7 @@
 mod access_rules;
 mod catalog;
 mod client;
+mod clock;
 mod digest;
 mod error;
 mod probe;
@@ -34,9 +35,10 @@ mod token_response;
 mod token_validator;
 
 pub use catalog::NoImageEndpoint;
+pub use clock::Clock;
 pub use digest::{DigestKey, MAX_TOKEN_BYTES, TokenDigest, is_well_formed};
 pub use error::{Error, InvalidResponse, InvalidToken, Unavailable};
 pub use probe::{NoOwnEndpoint, NotIdentityV3};
 pub use token::{Identity, ScopeKind, Token};
 pub use token_cache::ExpiredTokens;
-pub use token_validator::{BuildError, Catalogs, Clock, TokenValidator};
+pub use token_validator::{BuildError, Catalogs, TokenValidator};

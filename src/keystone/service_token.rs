@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{KeystoneClient, SUBJECT_TOKEN, unexpected_status};
+use super::clock::Clock;
 use super::error::{Error, InvalidResponse, Unavailable};
-use super::token_validator::Clock;
 use super::{is_well_formed, token_response};
 use crate::config::{Credentials, Domain, SecretSource};
 use crate::util::single_flight::{Follower, LeaderGuard, Role, SingleFlight};

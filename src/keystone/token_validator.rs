@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use http::header::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::catalog::{EndpointFilter, NoImageEndpoint};
 use super::client::{KeystoneClient, ValidationResult, secret_header};
+use super::clock::Clock;
 use super::digest::{DigestKey, TokenDigest, is_well_formed};
 use super::error::{Error, InvalidToken, Unavailable};
 use super::service_token::ServiceTokenProvider;
@@ -25,9 +26,6 @@ use crate::util::single_flight::{Follower, Role, SingleFlight};
 const MAX_CONCURRENT: usize = 64;
 /// New tokens under validation or waiting for it.
 const MAX_QUEUED: usize = 1024;
-
-/// The wall clock. Tests bring their own.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Whether tokens are validated together with their service catalogs, which can be large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,11 +207,14 @@ impl TokenValidator {
     }
 
     /// Whether expired tokens are accepted in a request that brought this validated service token:
-    /// a service may finish a long operation that a user began.
+    /// a service may finish a long operation that a user began. It takes credentials, since an
+    /// expired token cannot validate itself.
     #[must_use]
     pub fn expired_tokens(&self, service: Option<&Token>) -> ExpiredTokens {
         match service {
-            Some(service) if self.is_service(service) => ExpiredTokens::Accepted,
+            Some(service) if self.has_credentials() && self.is_service(service) => {
+                ExpiredTokens::Accepted
+            }
             Some(_) | None => ExpiredTokens::Rejected,
         }
     }

@@ -64,6 +64,7 @@ enum ChunkState {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact about a head")]
 struct Head {
     bytes: usize,
     is_http_1_0: bool,
@@ -200,7 +201,7 @@ impl ChunkState {
             }
             (Self::Extension(_), 0..=8 | 10..=31 | 127) => None,
             (Self::Extension(size), _) => Some(Self::Extension(size)),
-            (Self::SizeLf(0), b'\n') | (Self::TrailerLf, b'\n') => Some(Self::LineStart),
+            (Self::SizeLf(0) | Self::TrailerLf, b'\n') => Some(Self::LineStart),
             (Self::SizeLf(size), b'\n') => Some(Self::Data(size)),
             (Self::DataCr, b'\r') => Some(Self::DataLf),
             (Self::DataLf, b'\n') => Some(Self::SizeFirst),

@@ -51,6 +51,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Io {}
 
 /// A connection of a client.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an event that has happened or not"
+)]
 pub struct TimedStream<Io: Transport> {
     /// Until this is dropped.
     io: Option<Io>,

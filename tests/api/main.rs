@@ -11,9 +11,13 @@ mod command_line;
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod echo_api;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
+#[cfg(test)]
+mod embedded_kill;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
@@ -59,6 +63,8 @@ mod recorded;
 mod replay;
 #[cfg(test)]
 mod request_table;
+#[cfg(test)]
+mod response_memory;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]

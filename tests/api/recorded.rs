@@ -53,6 +53,8 @@ impl Place {
     async fn new(cache: &[(&str, &str)]) -> Self {
         let mut glance = EmbeddedGlance::builder(Settings {
             sample_images: false,
+            // The recorded images hold short texts for data, whatever their format.
+            inspect_formats: false,
             ..Settings::default()
         });
         let mut known = HashMap::from([(token("unscoped"), unscoped("demo"))]);

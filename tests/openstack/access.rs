@@ -315,8 +315,9 @@ fn an_expired_token_goes_on_with_a_service_token_as_far_as_glance() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let guest = Guest::in_project(stack, "demo", "member");
-    let service = Guest::in_project(stack, "demo", "service").token();
-    let gateway = Gateway::start(stack, &[]);
+    let own = Guest::in_project(stack, "demo", "service");
+    let service = own.token();
+    let gateway = Gateway::start(stack, &own_credentials(&own));
     let end = Utc::now() + TimeDelta::seconds(20);
     let (token, _) = guest.token_until(end);
     let with = |service: &[&str]| {

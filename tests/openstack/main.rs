@@ -24,6 +24,7 @@ mod old_client;
 mod outage;
 #[cfg(test)]
 #[path = "../api/process.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod process;
 #[cfg(test)]
 mod raw;

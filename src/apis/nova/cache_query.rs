@@ -2,7 +2,7 @@
 
 use super::fault::ApiError;
 use super::list_query::{self, ListRequest};
-use super::routes::{Api, Operation};
+use super::routes::{Api, Entry, Operation};
 use crate::cache::{
     CacheKey, CacheQuery, CacheTag, Cacheability, CacheableError, IsolationScope, NoCacheReason,
 };
@@ -11,8 +11,8 @@ use crate::glance::{Endpoint, GlanceError, ImageId};
 /// A request as far as its answer depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheableRead<'r> {
-    /// What is to be done.
-    pub operation: Operation,
+    /// The route.
+    pub entry: &'static Entry,
     /// The image that the path names; `None` where it names none, or where no image can have the id.
     pub image: Option<&'r ImageId>,
     /// The metadata key.
@@ -40,11 +40,11 @@ impl CacheableRead<'_> {
         &self,
         scope: Result<IsolationScope, NoCacheReason>,
     ) -> Result<Cacheability, ApiError> {
-        let Some(operation) = read(self.operation) else {
+        let Some(operation) = self.entry.cache_name else {
             return Ok(Cacheability::NotApplicable);
         };
         let list = matches!(
-            self.operation,
+            self.entry.operation,
             Operation::ListImages | Operation::DetailImages
         );
         let query = match (self.query, list) {
@@ -91,22 +91,6 @@ impl CacheableRead<'_> {
             }
         };
         Ok(Cacheability::Cacheable(CacheQuery { key, tag }))
-    }
-}
-
-/// The name of a read in keys; nothing for what is no read.
-fn read(operation: Operation) -> Option<&'static str> {
-    match operation {
-        Operation::ListImages => Some("list"),
-        Operation::DetailImages => Some("detail"),
-        Operation::ShowImage => Some("show"),
-        Operation::ListMetadata => Some("metadata"),
-        Operation::ShowMetadataItem => Some("item"),
-        Operation::DeleteImage
-        | Operation::CreateMetadata
-        | Operation::ReplaceMetadata
-        | Operation::UpdateMetadataItem
-        | Operation::DeleteMetadataItem => None,
     }
 }
 
@@ -161,6 +145,7 @@ impl CacheableError for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes;
     use super::*;
     use rstest::rstest;
     use std::sync::LazyLock;
@@ -182,7 +167,7 @@ mod tests {
         endpoint: &'r Endpoint,
     ) -> CacheableRead<'r> {
         CacheableRead {
-            operation,
+            entry: routes::entry(operation),
             image: Some(&IMAGE),
             key: "",
             query,

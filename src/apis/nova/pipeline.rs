@@ -62,21 +62,21 @@ impl NovaApi {
         if !media_type::is_supported_content_type(context.request.headers()) {
             return Err(ApiError::UnsupportedContentType);
         }
-        let body = if matched.operation.takes_body() {
+        let body = if matched.entry.takes_body {
             let body = Box::pin(body::read(context, self.body_limits())).await?;
             metadata_body::parse(&body)?
         } else {
             Json::Null
         };
         check_project(&auth, route.project.as_deref())?;
-        if !matched.microversions.serves(version) {
+        if !matched.entry.microversions.serves(version) {
             return Err(ApiError::RouteRemoved);
         }
         let endpoint = auth.endpoint.clone()?;
         let origin = &context.origin;
         let image = ImageId::parse(&matched.id).ok();
         let asked = CacheableRead {
-            operation: matched.operation,
+            entry: matched.entry,
             image: image.as_ref(),
             key: &matched.key,
             query: context.query(),
@@ -105,7 +105,7 @@ impl NovaApi {
         let root = self.root_url(context);
         let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
         let input = OperationInput {
-            operation: matched.operation,
+            operation: matched.entry.operation,
             api: route.api,
             body,
             image,

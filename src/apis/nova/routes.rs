@@ -5,6 +5,7 @@
 //! `//`); a trailing slash is a different path. A known path with another method is a 404, never
 //! a 405.
 
+use super::labels::RouteLabel;
 use super::microversion::MicroversionRange;
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
@@ -55,48 +56,24 @@ pub enum Operation {
     DeleteMetadataItem,
 }
 
-impl Operation {
-    /// Whether it only reads.
-    #[must_use]
-    pub const fn is_read(self) -> bool {
-        match self {
-            Self::ListImages
-            | Self::DetailImages
-            | Self::ShowImage
-            | Self::ListMetadata
-            | Self::ShowMetadataItem => true,
-            Self::DeleteImage
-            | Self::CreateMetadata
-            | Self::ReplaceMetadata
-            | Self::UpdateMetadataItem
-            | Self::DeleteMetadataItem => false,
-        }
-    }
-
-    /// Whether it reads a body.
-    #[must_use]
-    pub const fn takes_body(self) -> bool {
-        match self {
-            Self::CreateMetadata | Self::ReplaceMetadata | Self::UpdateMetadataItem => true,
-            Self::ListImages
-            | Self::DetailImages
-            | Self::ShowImage
-            | Self::DeleteImage
-            | Self::ListMetadata
-            | Self::ShowMetadataItem
-            | Self::DeleteMetadataItem => false,
-        }
-    }
-}
-
-struct Entry {
+/// Everything about one route but its handler, which `service.rs` calls by the operation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
     method: &'static str,
     path: &'static [Segment],
-    operation: Operation,
-    microversions: MicroversionRange,
+    /// The operation.
+    pub operation: Operation,
+    /// The microversions that reach the route.
+    pub microversions: MicroversionRange,
+    /// Whether a body is read.
+    pub takes_body: bool,
+    /// The name of the operation in cache keys; `None` for one whose responses are not cached.
+    pub cache_name: Option<&'static str>,
+    /// The route in metrics and access log.
+    pub label: RouteLabel,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Segment {
     Is(&'static str),
     Id,
@@ -108,28 +85,33 @@ use Segment::{Id, Is, Key};
 const IMAGES: Segment = Is("images");
 const METADATA: Segment = Is("metadata");
 
-/// Every route, with the microversions that reach it. The first match wins.
+/// Every route. The first match wins.
 #[rustfmt::skip]
 const TABLE: &[Entry] = &[
-    Entry { method: "GET",    path: &[IMAGES],                    operation: Operation::ListImages,         microversions: MicroversionRange::IMAGES },
-    Entry { method: "GET",    path: &[IMAGES, Is("detail")],      operation: Operation::DetailImages,       microversions: MicroversionRange::IMAGES },
-    Entry { method: "GET",    path: &[IMAGES, Id],                operation: Operation::ShowImage,          microversions: MicroversionRange::IMAGES },
-    Entry { method: "DELETE", path: &[IMAGES, Id],                operation: Operation::DeleteImage,        microversions: MicroversionRange::IMAGES },
-    Entry { method: "GET",    path: &[IMAGES, Id, METADATA],      operation: Operation::ListMetadata,       microversions: MicroversionRange::METADATA },
-    Entry { method: "POST",   path: &[IMAGES, Id, METADATA],      operation: Operation::CreateMetadata,     microversions: MicroversionRange::METADATA },
-    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA],      operation: Operation::ReplaceMetadata,    microversions: MicroversionRange::METADATA },
-    Entry { method: "GET",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::ShowMetadataItem,   microversions: MicroversionRange::METADATA },
-    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::UpdateMetadataItem, microversions: MicroversionRange::METADATA },
-    Entry { method: "DELETE", path: &[IMAGES, Id, METADATA, Key], operation: Operation::DeleteMetadataItem, microversions: MicroversionRange::METADATA },
+    Entry { method: "GET",    path: &[IMAGES],                    operation: Operation::ListImages,         microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: Some("list"),     label: RouteLabel::Images },
+    Entry { method: "GET",    path: &[IMAGES, Is("detail")],      operation: Operation::DetailImages,       microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: Some("detail"),   label: RouteLabel::ImagesDetail },
+    Entry { method: "GET",    path: &[IMAGES, Id],                operation: Operation::ShowImage,          microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: Some("show"),     label: RouteLabel::Image },
+    Entry { method: "DELETE", path: &[IMAGES, Id],                operation: Operation::DeleteImage,        microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: None,             label: RouteLabel::Image },
+    Entry { method: "GET",    path: &[IMAGES, Id, METADATA],      operation: Operation::ListMetadata,       microversions: MicroversionRange::METADATA, takes_body: false, cache_name: Some("metadata"), label: RouteLabel::Metadata },
+    Entry { method: "POST",   path: &[IMAGES, Id, METADATA],      operation: Operation::CreateMetadata,     microversions: MicroversionRange::METADATA, takes_body: true,  cache_name: None,             label: RouteLabel::Metadata },
+    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA],      operation: Operation::ReplaceMetadata,    microversions: MicroversionRange::METADATA, takes_body: true,  cache_name: None,             label: RouteLabel::Metadata },
+    Entry { method: "GET",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::ShowMetadataItem,   microversions: MicroversionRange::METADATA, takes_body: false, cache_name: Some("item"),     label: RouteLabel::MetadataItem },
+    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::UpdateMetadataItem, microversions: MicroversionRange::METADATA, takes_body: true,  cache_name: None,             label: RouteLabel::MetadataItem },
+    Entry { method: "DELETE", path: &[IMAGES, Id, METADATA, Key], operation: Operation::DeleteMetadataItem, microversions: MicroversionRange::METADATA, takes_body: false, cache_name: None,             label: RouteLabel::MetadataItem },
 ];
 
-/// One operation of the image API, with what its path names.
+/// The route of an operation.
+#[cfg(test)]
+pub(super) fn entry(operation: Operation) -> &'static Entry {
+    let mut table = TABLE.iter();
+    table.find(|entry| entry.operation == operation).unwrap()
+}
+
+/// One route of the table, with the texts of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MatchedRoute<'p> {
-    /// What is to be done.
-    pub operation: Operation,
-    /// The microversions that reach it.
-    pub microversions: MicroversionRange,
+    /// The route.
+    pub entry: &'static Entry,
     /// The image's id as the client wrote it, decoded; empty for lists.
     pub id: Cow<'p, str>,
     /// The metadata key, decoded; empty where the path has none.
@@ -243,15 +225,14 @@ fn below<'p>(
 
 /// What Nova's routes take for a project id, decoded; anything else in that place is no route.
 fn is_project(segment: &str) -> bool {
-    // All bytes in any case: many at a time is faster than stopping at the first.
-    segment.bytes().fold(true, |fits, b| {
-        fits & matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-')
-    })
+    segment
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
 
 impl Entry {
     fn matches<'p>(
-        &self,
+        &'static self,
         method: &str,
         segments: &[&'p str],
         encoding: Encoding,
@@ -259,9 +240,8 @@ impl Entry {
         if self.method != method || self.path.len() != segments.len() {
             return None;
         }
-        let mut operation = MatchedRoute {
-            operation: self.operation,
-            microversions: self.microversions,
+        let mut matched = MatchedRoute {
+            entry: self,
             id: Cow::Borrowed(""),
             key: Cow::Borrowed(""),
         };
@@ -269,11 +249,11 @@ impl Entry {
             match pattern {
                 Is(literal) if encoding.decode(segment) == *literal => {}
                 Is(_) => return None,
-                Id => operation.id = encoding.decode(segment),
-                Key => operation.key = encoding.decode_key(segment),
+                Id => matched.id = encoding.decode(segment),
+                Key => matched.key = encoding.decode_key(segment),
             }
         }
-        Some(operation)
+        Some(matched)
     }
 }
 
@@ -335,7 +315,7 @@ mod tests {
             Route::Mounted(MountedRoute {
                 target: Target::Operation(operation),
                 ..
-            }) => Some(operation.operation),
+            }) => Some(operation.entry.operation),
             _ => None,
         }
     }
@@ -456,7 +436,7 @@ mod tests {
             panic!("not an operation");
         };
         assert_eq!(
-            (operation.operation, operation.id.as_ref()),
+            (operation.entry.operation, operation.id.as_ref()),
             (Operation::ShowImage, id)
         );
     }
@@ -501,7 +481,7 @@ mod tests {
             if let Route::Mounted(MountedRoute { target: Target::Operation(operation), .. }) =
                 parse("DELETE", &path, "")
             {
-                prop_assert_eq!(operation.operation, Operation::DeleteImage);
+                prop_assert_eq!(operation.entry.operation, Operation::DeleteImage);
                 prop_assert_eq!(operation.id, percent_decode_str(&id).decode_utf8_lossy());
             }
         }
