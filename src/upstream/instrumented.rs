@@ -2,7 +2,9 @@
 
 use super::exchange::{self, ExchangeLimits, Response, TransportError};
 use crate::telemetry::metrics::{CallOutcome, UpstreamMetrics};
+use crate::telemetry::trace_context;
 use crate::util::byte_budget::ByteBudget;
+use http::HeaderValue;
 use tokio::time::Instant;
 
 /// The budget for bodies of responses, in bytes, where [`InstrumentedClient::with_memory`] names no other. Keystone's
@@ -77,7 +79,7 @@ impl InstrumentedClient {
     pub(super) async fn send_on(
         &self,
         connection: Connection,
-        request: reqwest::Request,
+        mut request: reqwest::Request,
         limits: ExchangeLimits,
     ) -> Result<Response, TransportError> {
         // `timeout_at` would poll the request first and look at the clock afterwards.
@@ -88,6 +90,12 @@ impl InstrumentedClient {
             Connection::Pooled if request.method().is_safe() => &self.pooled,
             Connection::Pooled | Connection::New => &self.unpooled,
         };
+        let headers = request.headers_mut();
+        trace_context::for_each_header(|name, value| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        });
         let call = self.metrics.begin(request.url());
         let response = exchange::send(client, request, limits, &self.memory).await;
         call.end(outcome(&response));

@@ -11,7 +11,7 @@ use nova_image_proxy::http::context::RequestContext;
 use nova_image_proxy::http::response::{Body, Response};
 use nova_image_proxy::http::{AppState, HttpError, RequestIds};
 use nova_image_proxy::server::Server;
-use nova_image_proxy::telemetry::metrics::{ApiLabels, Metrics};
+use nova_image_proxy::telemetry::metrics::{ApiLabels, Exposition, Metrics};
 use nova_image_proxy::util::byte_budget::ByteBudget;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -121,12 +121,12 @@ fn an_api_brings_routes_errors_and_labels_of_its_own() {
     drop(wire);
     drop(stop);
     thread.join().unwrap();
-    let text = metrics.text();
+    let text = metrics.text(Exposition::Prometheus);
     for expected in [
-        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"200\",version=\"none\"} 1",
-        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"other\",version=\"none\"} 1",
-        "api=\"echo\",route=\"/echo\",method=\"POST\",status=\"200\",version=\"none\"} 1",
-        "api=\"none\",route=\"unknown\",method=\"GET\",status=\"404\",version=\"none\"} 1",
+        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"200\",microversion=\"none\"} 1",
+        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"other\",microversion=\"none\"} 1",
+        "api=\"echo\",route=\"/echo\",method=\"POST\",status=\"200\",microversion=\"none\"} 1",
+        "api=\"none\",route=\"unknown\",method=\"GET\",status=\"404\",microversion=\"none\"} 1",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }

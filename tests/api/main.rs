@@ -13,6 +13,8 @@ mod connection;
 #[cfg(test)]
 mod echo_api;
 #[cfg(test)]
+mod embedded_callers;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
@@ -45,6 +47,8 @@ mod malformed_requests;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod metric_names;
+#[cfg(test)]
 mod misbehaving_server;
 #[cfg(test)]
 mod pipelining;
@@ -56,6 +60,8 @@ mod properties;
 #[cfg(test)]
 #[path = "../openstack/raw.rs"]
 mod raw;
+#[cfg(test)]
+mod read_after_write;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
@@ -74,8 +80,6 @@ mod samples;
 mod server;
 #[cfg(test)]
 mod slow_clients;
-#[cfg(test)]
-mod stale;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

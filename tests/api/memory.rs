@@ -197,7 +197,7 @@ fn a_thousand_aborted_writes_leave_nothing_behind() {
         }
     });
     until("writes of clients that left go on", || {
-        subject.metric("requests_in_flight") == 1
+        subject.metric("http_requests_in_flight") == 1
     });
     let heard = glance.received().len();
     barrier.open();

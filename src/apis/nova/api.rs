@@ -2,9 +2,10 @@
 
 use super::fault::ApiError;
 use super::headers::NovaHeaders;
-use super::labels::{self, LABELS};
+use super::labels::LABELS;
 use super::links;
 use super::microversion::Microversion;
+use super::request_labels;
 use super::response;
 use super::routes::{self, Route};
 use super::service::NovaService;
@@ -50,7 +51,7 @@ impl Api for NovaApi {
     }
 
     fn route_label(&self, route: &Route<'_>) -> usize {
-        labels::route(route) as usize
+        request_labels::route(route) as usize
     }
 
     async fn handle<'r>(&'r self, context: RequestContext<'r>, route: Route<'r>) -> Response {

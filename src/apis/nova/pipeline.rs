@@ -130,10 +130,10 @@ impl NovaApi {
             },
         };
         let permit = (context.permit.clone(), body_memory);
-        let (spawner, span) = (&self.spawner, context.ids.span());
+        let (spawner, scope) = (&self.spawner, context.ids.task_scope());
         let answer = self
             .service
-            .respond(input, cacheability, spawner, span, permit);
+            .respond(input, cacheability, spawner, scope, permit);
         // Boxed, so that a cache hit does not pay for its size.
         let answer = with_deadline(context.timing.deadline, Box::pin(answer)).await;
         if let Err(ApiError::Glance {

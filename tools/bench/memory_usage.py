@@ -3,9 +3,9 @@
 import os
 import time
 
-import load
-import proc
-from contestants import gateway
+import load_client
+import process_stats
+from competitors import gateway
 from table import judged, median, spread, table
 
 STARTS_A_ROUND = 4
@@ -34,7 +34,7 @@ def starts(options, cloud):
     for _ in range(options.rounds * STARTS_A_ROUND):
         began = time.perf_counter()
         with start(options, cloud) as server:
-            connection = load.Connection(server.url)
+            connection = load_client.Connection(server.url)
             connection.ask("/", "none", wanted=(200,))
             seconds.append(time.perf_counter() - began)
             connection.close()
@@ -47,8 +47,8 @@ def memory(options, cloud):
     token = cloud.token(project)
     with start(options, cloud, CACHE__TTL="1h") as server:
         time.sleep(1)
-        idle = proc.memory_mib(server.pid, "VmRSS")
-        connection, size = load.Connection(server.url), 0
+        idle = process_stats.memory_mib(server.pid, "VmRSS")
+        connection, size = load_client.Connection(server.url), 0
         for turn in ("miss", "hit"):
             for number in range(LISTS):
                 # All images have changed since, so each answer is as long as the one without a filter.
@@ -56,19 +56,19 @@ def memory(options, cloud):
                 path = f"/v2.1/images/detail?changes-since={since}"
                 answer, body = connection.ask(path, token)
                 if not answer.getheader("Cache-Status").endswith(turn):
-                    raise load.Failed(f"bench: {path} is no {turn}: {answer.getheader('Cache-Status')}")
+                    raise load_client.Failed(f"bench: {path} is no {turn}: {answer.getheader('Cache-Status')}")
                 size += len(body)
         connection.close()
-        full = proc.memory_mib(server.pid, "VmRSS")
+        full = process_stats.memory_mib(server.pid, "VmRSS")
     return {"idle": idle, "lists": full, "size": size / 2 / 2**20}
 
 
 def report(figures):
     ready = spread(figures["ready"], 1e3, 1)
     limit = judged(median(figures["ready"]) * 1e3, READY)
-    text = table(["", "median ms", "min", "max", "wanted"], [["exec to first answer", *ready, limit]])
+    text = table(["", "median ms", "min", "max", "target"], [["exec to first response", *ready, limit]])
     rows = [
         ["idle", f"{figures['idle']:.1f}", judged(figures["idle"], IDLE)],
         [f"{LISTS:,} lists kept, {figures['size']:.1f} MiB of answers", f"{figures['lists']:.1f}", "–"],
     ]
-    return f"### Start and memory\n\n{text}\n" + table(["resident", "MiB", "wanted"], rows)
+    return f"### Start and memory\n\n{text}\n" + table(["resident", "MiB", "target"], rows)

@@ -2,11 +2,11 @@
 
 import json
 
-import load
-import proc
+import load_client
+import process_stats
 from calls import Counting
 from cloud import BULK
-from contestants import gateway
+from competitors import gateway
 from table import exactly, judged, median, spread, table
 
 PATH = "/v2.1/images/detail"
@@ -17,16 +17,16 @@ def run(options, cloud):
     # Glance is quicker for an administrator, so the gateway's part shows more.
     token = cloud.only_bulk()
     with gateway(options.gateway, options.cores[0], cloud, CACHE__ENABLED="false") as server:
-        contestants = {
+        competitors = {
             "Glance's pages": lambda: pages(cloud.image, token),
             "gateway": lambda: whole(server.url, token),
             "Nova": lambda: whole(cloud.compute, token),
         }
-        seconds = {name: [] for name in contestants}
-        for ask in contestants.values():
+        seconds = {name: [] for name in competitors}
+        for ask in competitors.values():
             ask()  # the first answer of a cold worker is slow
         for _ in range(options.rounds):
-            for name, ask in contestants.items():
+            for name, ask in competitors.items():
                 seconds[name].append(ask())
                 options.note(f"{name:20} {seconds[name][-1]:.2f} s")
     return {"seconds": seconds, "pages": page_sizes(cloud.image, token), **memory(options, cloud, token)}
@@ -34,17 +34,17 @@ def run(options, cloud):
 
 def whole(url, token):
     """Seconds until the whole list is there; reading its JSON is not counted."""
-    spent, (_, body) = load.timed(lambda: load.ask(url, PATH, token))
+    spent, (_, body) = load_client.timed(lambda: load_client.ask(url, PATH, token))
     if (found := len(json.loads(body)["images"])) != BULK:
-        raise load.Failed(f"bench: {url} lists {found} images instead of {BULK}")
+        raise load_client.Failed(f"bench: {url} lists {found} images instead of {BULK}")
     return spent
 
 
 def each_page(glance, token):
     """Seconds and size of Glance's pages, one after the other; the script's reading is not counted."""
-    connection, path = load.Connection(glance), "/v2/images?limit=1000"
+    connection, path = load_client.Connection(glance), "/v2/images?limit=1000"
     while path:
-        spent, (_, body) = load.timed(lambda at=path: connection.ask(at, token))
+        spent, (_, body) = load_client.timed(lambda at=path: connection.ask(at, token))
         yield spent, len(body)
         path = json.loads(body).get("next")
     connection.close()
@@ -63,9 +63,9 @@ def memory(options, cloud, token):
     with Counting(cloud.image) as glance:
         more = {"GLANCE__ENDPOINTS": glance.url}
         with gateway(options.gateway, options.cores[0], cloud, **more) as server:
-            idle = proc.memory_mib(server.pid, "VmRSS")
-            _, body = load.ask(server.url, PATH, token)
-            peak = proc.memory_mib(server.pid, "VmHWM")
+            idle = process_stats.memory_mib(server.pid, "VmRSS")
+            _, body = load_client.ask(server.url, PATH, token)
+            peak = process_stats.memory_mib(server.pid, "VmHWM")
         return {"idle": idle, "peak": peak, "answer": len(body), "calls": glance.total()}
 
 
@@ -73,7 +73,7 @@ def report(figures):
     seconds = figures["seconds"]
     rows = [[name, *spread(each, 1, 2)] for name, each in seconds.items()]
     text = f"### A list of {BULK:,} images\n\n" + table(["", "median s", "min", "max"], rows) + "\n"
-    return text + table(["", "", "wanted"], list(verdicts(figures)))
+    return text + table(["", "", "target"], list(verdicts(figures)))
 
 
 def verdicts(figures):

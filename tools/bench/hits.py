@@ -1,14 +1,14 @@
-"""The same kept answer from everybody who can give it, in alternation."""
+"""The same cached response from each competitor, in alternation."""
 
 import contextlib
 from dataclasses import dataclass
 
-import load
+import load_client
 import nginx
-from contestants import Logged, Server, check_same, gateway, recorded
+from competitors import Logged, Server, check_same, gateway, recorded
 from table import judged, median, spread, table
 
-GATEWAY, LOGGING, BARE, NGINX, NOVA = (
+GATEWAY, LOGGING, BASELINE, NGINX, NOVA = (
     "gateway", "gateway, access log", "actix-web alone", "nginx `proxy_cache`", "Nova",
 )  # fmt: skip
 HIT = "nova-image-proxy; hit"
@@ -20,13 +20,13 @@ CASES = {
     "detail-1000": (1000, False),
     "detail-13-queued": (13, True),
 }
-# The gateway against each of the others: (who, whom, wanted ratio)
-WANTED = ((GATEWAY, BARE, 0.85), (LOGGING, BARE, 0.70), (GATEWAY, NGINX, 1.1), (GATEWAY, NOVA, 500))
+# The gateway against each of the others: (competitor, other, target ratio)
+WANTED = ((GATEWAY, BASELINE, 0.85), (LOGGING, BASELINE, 0.70), (GATEWAY, NGINX, 1.1), (GATEWAY, NOVA, 500))
 
 
 @dataclass
-class Contestant:
-    """Who answers, where, with which processes, and how long the answer is."""
+class Competitor:
+    """A competitor: its URL, its processes, and the length of its response."""
 
     name: str
     url: str
@@ -36,7 +36,7 @@ class Contestant:
 
 
 def run(options, cloud):
-    """All cases; returns case → contestant → rounds."""
+    """All cases; returns case → competitor → rounds."""
     figures = {}
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(Logged(options.scratch / "access.log"))
@@ -49,14 +49,14 @@ def run(options, cloud):
         )
         logging = stack.enter_context(logging)
         front = None
-        if "nginx" in options.contestants:
+        if "nginx" in options.competitors:
             home = options.scratch / "nginx"
             front = stack.enter_context(nginx.Nginx(home, options.cores[0], cloud.compute))
         for name in options.cases:
             images, queued = CASES[name]
             path, token = prepare(cloud, images, queued)
             with contextlib.ExitStack() as case:
-                all_ = contestants(options, cloud, case, (path, token, queued), quiet, logging, log, front)
+                all_ = competitors(options, cloud, case, (path, token, queued), quiet, logging, log, front)
                 figures[name] = rounds(options, all_, path, token, log)
                 check_kept(quiet, logging, path, token, queued)
     return figures
@@ -72,59 +72,59 @@ def prepare(cloud, images, queued):
     return path, cloud.token(project)
 
 
-def contestants(options, cloud, case, question, quiet, logging, log, front):
+def competitors(options, cloud, case, question, quiet, logging, log, front):
     path, token, queued = question
     for each in (quiet, logging):
-        load.ask(each.url, path, token)
-    answer = load.ask(quiet.url, path, token)
+        load_client.ask(each.url, path, token)
+    answer = load_client.ask(quiet.url, path, token)
     check_hit(answer[0])
     size = len(answer[1])
     found = [
-        Contestant(GATEWAY, quiet.url, quiet.pids(), size),
-        Contestant(LOGGING, logging.url, logging.pids(), size, log),
+        Competitor(GATEWAY, quiet.url, quiet.pids(), size),
+        Competitor(LOGGING, logging.url, logging.pids(), size, log),
     ]
-    if "bare" in options.contestants:
+    if "baseline" in options.competitors:
         file = options.scratch / "answer"
         file.write_bytes(recorded(*answer))
-        bare = case.enter_context(Server([options.bare, file], options.cores[0]))
-        check_same(answer, load.ask(bare.url, path, token))
-        found.append(Contestant(BARE, bare.url, bare.pids(), size))
+        baseline = case.enter_context(Server([options.baseline, file], options.cores[0]))
+        check_same(answer, load_client.ask(baseline.url, path, token))
+        found.append(Competitor(BASELINE, baseline.url, baseline.pids(), size))
     # nginx and Nova are not asked for what neither keeps for long nor gives fast.
     if front and not queued:
         size = front.check_hit(path, token)
-        found.append(Contestant(NGINX, front.url, front.pids(), size))
-    if "nova" in options.contestants and not queued:
-        size = len(load.ask(cloud.compute, path, token)[1])
-        found.append(Contestant(NOVA, cloud.compute, cloud.nova_pids(), size))
+        found.append(Competitor(NGINX, front.url, front.pids(), size))
+    if "nova" in options.competitors and not queued:
+        size = len(load_client.ask(cloud.compute, path, token)[1])
+        found.append(Competitor(NOVA, cloud.compute, cloud.nova_pids(), size))
     return found
 
 
 def rounds(options, all_, path, token, log):
     figures = {each.name: [] for each in all_}
-    for _ in range(options.rounds * options.seconds // load.TURN):
+    for _ in range(options.rounds * options.seconds // load_client.TURN):
         for each in all_:
             figures[each.name].append(one_round(options, each, path, token))
             log.empty()
     return figures
 
 
-def one_round(options, contestant, path, token):
-    url = contestant.url + path
-    if contestant.name == NOVA:
-        work = lambda: load.one_by_one(url, token, load.TURN)  # noqa: E731
+def one_round(options, competitor, path, token):
+    url = competitor.url + path
+    if competitor.name == NOVA:
+        work = lambda: load_client.one_by_one(url, token, load_client.TURN)  # noqa: E731
     else:
-        work = lambda: load.GENERATORS[options.generator](options, url, token)  # noqa: E731
-    figures = load.measured(contestant.pids, options.cores, work)
-    if contestant.log:
-        contestant.log.check(figures["requests"])
-    figures["kept"] = figures["generator"] < load.SATURATED
-    figures["bytes"] = contestant.size
-    options.note(f"{path[:30]:30} {contestant.name:20} {brief(figures)}")
+        work = lambda: load_client.GENERATORS[options.generator](options, url, token)  # noqa: E731
+    figures = load_client.measured(competitor.pids, options.cores, work)
+    if competitor.log:
+        competitor.log.check(figures["requests"])
+    figures["kept"] = figures["generator"] < load_client.SATURATED
+    figures["bytes"] = competitor.size
+    options.note(f"{path[:30]:30} {competitor.name:20} {brief(figures)}")
     return figures
 
 
 def brief(figures):
-    thrown = "" if figures["kept"] else "  thrown away: the generator had no time left"
+    thrown = "" if figures["kept"] else "  discarded: the generator had no time left"
     cpu, rate = figures["cpu"] * 1e6, figures["rate"]
     return f"{cpu:11.1f} µs CPU  {rate:10.1f}/s  server {figures['server']:.0%}  generator {figures['generator']:.0%}{thrown}"
 
@@ -138,7 +138,7 @@ def check_hit(answer):
 def check_kept(quiet, logging, path, token, queued):
     """The rounds were hits to the end; an answer with a queued image lives a second."""
     for each in (quiet, logging):
-        answer = load.ask(each.url, path, token)
+        answer = load_client.ask(each.url, path, token)
         if not queued:
             check_hit(answer[0])
 
@@ -173,7 +173,7 @@ def measured_table(figures):
             thrown = sum(not each["kept"] for each in rounds_)
             size = f"{rounds_[0]['bytes']:,}"
             rows.append([case, name, size, *cpu, *rate, f"{thrown} of {len(rounds_)}"])
-    head = ["case", "who", "bytes", "CPU µs/request", "min", "max", "requests/s", "min", "max", "thrown away"]
+    head = ["case", "competitor", "bytes", "CPU µs/request", "min", "max", "requests/s", "min", "max", "discarded"]
     return table(head, rows)
 
 
@@ -183,7 +183,7 @@ def ratio_table(figures):
         for who, whom, bound in WANTED:
             if who in by_name and whom in by_name:
                 rows.append([case, f"{who} / {whom}", *ratios(by_name[who], by_name[whom], bound)])
-    return table(["case", "ratio", "of CPU", "wanted", "of requests/s"], rows)
+    return table(["case", "ratio", "of CPU", "target", "of requests/s"], rows)
 
 
 def ratios(one, other, bound):

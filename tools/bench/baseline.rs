@@ -1,6 +1,6 @@
 //! The least a server on actix-web can do: one recorded answer to every request.
 //!
-//! `bare FILE` reads an HTTP/1.1 answer as it was sent (status line, headers, an empty line, the
+//! `baseline FILE` reads an HTTP/1.1 answer as it was sent (status line, headers, an empty line, the
 //! body), listens on a free port of loopback with one worker, says where, and serves until it is
 //! ended. What the gateway takes beyond this for the same answer is its own.
 
@@ -51,7 +51,7 @@ async fn answer(recorded: Data<Recorded>) -> HttpResponse {
 
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
-    let file = std::env::args_os().nth(1).context("bare FILE")?;
+    let file = std::env::args_os().nth(1).context("baseline FILE")?;
     let recorded = Data::new(Recorded::parse(std::fs::read(file)?.into())?);
     let app = move || {
         App::new()

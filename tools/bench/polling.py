@@ -9,9 +9,9 @@ import collections
 import threading
 import time
 
-import load
+import load_client
 from calls import Counting
-from contestants import gateway
+from competitors import gateway
 from table import table
 
 SCOPES, IMAGES = 50, 10
@@ -52,7 +52,7 @@ def run(options, cloud):
             more = {"GLANCE__ENDPOINTS": glance.url}
             with gateway(options.gateway, options.cores[0], cloud, **more) as server:
                 for token in tokens:  # Keystone is asked about each one now, not about all at once
-                    load.ask(server.url, f"/v2.1/images/{images[0]}", token)
+                    load_client.ask(server.url, f"/v2.1/images/{images[0]}", token)
                 glance.counts.clear()
                 clock = Clock(options.rounds * SECONDS_A_ROUND)
                 poll(clock, server.url, tokens, images, cloud.token("bench-writer"))
@@ -94,7 +94,7 @@ def guarded(clock, work, *arguments):
 
 
 def read(clock, url, token, kind, path, period, share):
-    connection = load.Connection(url)
+    connection = load_client.Connection(url)
     for _ in clock.every(period, period * share):
         answer, _ = connection.ask(path, token)
         clock.count(kind, answer.getheader("Cache-Status").partition("; ")[2])
@@ -102,7 +102,7 @@ def read(clock, url, token, kind, path, period, share):
 
 
 def write(clock, url, token, images):
-    connection = load.Connection(url)
+    connection = load_client.Connection(url)
     for number, _ in enumerate(clock.every(1 / WRITES_A_SECOND, 0)):
         body = b'{"metadata": {"bench": "%d"}}' % number
         connection.ask(f"/v2.1/images/{images[number % len(images)]}/metadata", token, "POST", body)

@@ -6,8 +6,8 @@ import http.server
 import threading
 import urllib.parse
 
-import load
-from contestants import gateway
+import load_client
+from competitors import gateway
 from table import exactly, table
 
 # Headers of one hop, and those that are written anew.
@@ -44,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PATCH = do_POST = do_PUT = do_DELETE = forward
 
     def log_message(self, *_):
-        """Nothing: the counts are what is wanted."""
+        """Logs nothing: only the counts matter."""
 
 
 class Counting(http.server.ThreadingHTTPServer):
@@ -95,7 +95,7 @@ def run(options, cloud):
                 asked = []
                 for _ in range(1 if again is None else 2):
                     before = glance.total()
-                    load.ask(server.url, path, token, method=method, body=body)
+                    load_client.ask(server.url, path, token, method=method, body=body)
                     asked.append(glance.total() - before)
                 figures.append({"name": name, "calls": asked, "wanted": [first, again]})
     return figures
@@ -108,5 +108,5 @@ def report(figures):
         for calls, wanted in zip(each["calls"], each["wanted"]):
             cells += [calls, exactly(calls, wanted)]
         rows.append(cells + ["–"] * (5 - len(cells)))
-    head = ["calls to Glance", "first", "wanted", "again", "wanted"]
+    head = ["calls to Glance", "first", "target", "again", "target"]
     return "### Calls to Glance\n\n" + table(head, rows)

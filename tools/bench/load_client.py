@@ -1,4 +1,4 @@
-"""The load: `load.rs` or wrk for fast servers, one connection in Python for slow ones."""
+"""The load: `load_generator.rs` or wrk for fast servers, one connection in Python for slow ones."""
 
 import http.client
 import json
@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.parse
 
-import proc
+import process_stats
 
 # What a client of the old API sends.
 CLIENT = {
@@ -17,7 +17,7 @@ CLIENT = {
     "X-OpenStack-Nova-API-Version": "2.1",
 }
 CONNECTIONS = 32
-# Seconds that a contestant is asked before it is the next one's turn: a shared machine changes its
+# Seconds that a competitor is asked before it is the next one's turn: a shared machine changes its
 # pace within a few.
 TURN = 1
 # From this share of its core on, the generator and not the server may be what is measured.
@@ -25,7 +25,7 @@ SATURATED = 0.97
 
 
 class Failed(SystemExit):
-    """A contestant gave something else than the answer it was to give."""
+    """A competitor sent another response than the expected one."""
 
 
 def headers(token):
@@ -74,13 +74,13 @@ def timed(work):
 
 
 def lean(options, url, token):
-    """One round of `load.rs`."""
+    """One round of `load_generator.rs`."""
     where = urllib.parse.urlsplit(url)
     lines = [f"GET {where.path} HTTP/1.1", f"Host: {where.netloc}"]
     lines += [f"{name}: {value}" for name, value in headers(token).items()]
     request = options.scratch / "request"
     request.write_bytes("\r\n".join([*lines, "", ""]).encode())
-    text, share = generated(options, [options.load, where.netloc, request, CONNECTIONS, TURN])
+    text, share = generated(options, [options.load_generator, where.netloc, request, CONNECTIONS, TURN])
     # It never sleeps, so all of its core is its own; how busy it was it says itself.
     figures = json.loads(text)
     return {**figures, "generator": 1 - figures["idle"], "generator_cpu": share}
@@ -147,14 +147,14 @@ def one_by_one(url, token, seconds):
 
 def measured(pids, cores, work):
     """`work`'s figures with the server's CPU time for each request, and what others took of the cores."""
-    cpu, busy = proc.cpu_seconds(pids), proc.cores_busy(cores)
+    cpu, busy = process_stats.cpu_seconds(pids), process_stats.cores_busy(cores)
     wall, figures = timed(work)
-    cpu = proc.cpu_seconds(pids) - cpu
+    cpu = process_stats.cpu_seconds(pids) - cpu
     own = cpu + figures.get("generator_cpu", figures["generator"]) * wall
     return {
         **figures,
         "rate": figures["requests"] / figures["seconds"],
         "cpu": cpu / figures["requests"],
         "server": cpu / wall,
-        "others": max(0.0, proc.cores_busy(cores) - busy - own) / (wall * len(cores)),
+        "others": max(0.0, process_stats.cores_busy(cores) - busy - own) / (wall * len(cores)),
     }

@@ -12,9 +12,9 @@ import sys
 import uuid
 from pathlib import Path
 
-import proc
+import process_stats
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "openstack"
 DIR = ROOT / ".cache" / "openstack" / "bench"
 sys.path.insert(0, str(TESTS))
@@ -36,7 +36,7 @@ def stack(*words):
 
 
 class Cloud:
-    """The services. One process each: a contestant has one worker."""
+    """The services. One process each: a competitor has one worker."""
 
     def __init__(self, cores):
         self.server, self.rest = cores
@@ -63,16 +63,16 @@ class Cloud:
         stack("down", "--wipe")
 
     def pin(self):
-        """Nova is a contestant; Keystone and Glance are not, and stay off the contestants' core."""
+        """Nova is a competitor; Keystone and Glance are not, and stay off the competitors' core."""
         for name, pid in self.pids.items():
-            proc.pin(proc.family(pid), self.server if name == "nova" else self.rest)
+            process_stats.pin(process_stats.family(pid), self.server if name == "nova" else self.rest)
 
     def pin_to_server(self, name):
         """For a section in which a service is what is measured; `pin` takes it back."""
-        proc.pin(proc.family(self.pids[name]), self.server)
+        process_stats.pin(process_stats.family(self.pids[name]), self.server)
 
     def nova_pids(self):
-        return proc.family(self.pids["nova"])
+        return process_stats.family(self.pids["nova"])
 
     def token(self, project):
         """A token for that project, made with its one user when there is none."""

@@ -1,4 +1,4 @@
-//! The pure parts, one by one: `cargo bench --bench pure`.
+//! The pure parts, one by one: `cargo bench --bench micro`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nova_image_proxy::apis::nova::links::{self, LinkBase};
@@ -124,5 +124,5 @@ fn writes(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(pure, requests, tokens, answers, writes);
-criterion_main!(pure);
+criterion_group!(micro, requests, tokens, answers, writes);
+criterion_main!(micro);

@@ -6,9 +6,9 @@ turn, so that both see the same moments of the machine.
 
 import json
 
-import load
-import proc
-from contestants import gateway
+import load_client
+import process_stats
+from competitors import gateway
 from table import judged, median, spread, table
 
 PAIRS_A_ROUND = 500
@@ -19,7 +19,7 @@ def run(options, cloud):
     project = "bench-cold"
     (image,) = cloud.add_images(project, 1)
     token = cloud.token(project)
-    # As for every contestant: those who serve on one core, the client on the other.
+    # As for every competitor: the servers on one core, the client on the other.
     cloud.pin_to_server("glance")
     try:
         with gateway(options.gateway, options.cores[0], cloud, CACHE__ENABLED="false") as server:
@@ -30,7 +30,7 @@ def run(options, cloud):
 
 
 def pairs(options, server, glance, image, token):
-    by_gateway, direct = load.Connection(server.url), load.Connection(glance)
+    by_gateway, direct = load_client.Connection(server.url), load_client.Connection(glance)
 
     def through():
         return by_gateway.ask(f"/v2.1/images/{image}", token)
@@ -41,15 +41,15 @@ def pairs(options, server, glance, image, token):
     for _ in range(50):
         (_, body), _ = through(), past()
     if json.loads(body)["image"]["id"] != image:
-        raise load.Failed("bench: the gateway shows another image")
+        raise load_client.Failed("bench: the gateway shows another image")
     pids = server.pids()
     seconds = {"gateway": [], "Glance": []}
-    cpu = proc.cpu_seconds(pids)
+    cpu = process_stats.cpu_seconds(pids)
     for number in range(options.rounds * PAIRS_A_ROUND):
         turn = [("gateway", through), ("Glance", past)]
         for name, work in turn if number % 2 else reversed(turn):
-            seconds[name].append(load.timed(work)[0])
-    cpu = (proc.cpu_seconds(pids) - cpu) / len(seconds["gateway"])
+            seconds[name].append(load_client.timed(work)[0])
+    cpu = (process_stats.cpu_seconds(pids) - cpu) / len(seconds["gateway"])
     for connection in (by_gateway, direct):
         connection.close()
     return {"seconds": seconds, "cpu": cpu}
@@ -66,4 +66,4 @@ def report(figures):
         ["the gateway's CPU, µs/request", f"{cpu:.0f}", judged(cpu, CPU)],
     ]
     count = len(seconds["gateway"])
-    return f"### Cold show, {count} pairs\n\n{text}\n" + table(["", "", "wanted"], rows)
+    return f"### Cache misses (GET image), {count} pairs\n\n{text}\n" + table(["", "", "target"], rows)

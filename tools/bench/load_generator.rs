@@ -1,6 +1,6 @@
 //! The load: one thread that asks for the same thing on many connections, as lightly as it can.
 //!
-//! `load ADDRESS REQUEST_FILE CONNECTIONS SECONDS` sends the bytes of the file again and again on each
+//! `load_generator ADDRESS REQUEST_FILE CONNECTIONS SECONDS` sends the bytes of the file again and again on each
 //! connection, each time when the answer before is complete, and prints one line of JSON. Every
 //! answer has to be a 200 that tells its length. What follows its head is counted and left to the
 //! kernel: a generator that reads a long answer in small pieces keeps the server waiting. It never
@@ -132,7 +132,7 @@ fn rest(answer: &[u8]) -> anyhow::Result<usize> {
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, file, connections, seconds] = arguments.as_slice() else {
-        bail!("load ADDRESS REQUEST_FILE CONNECTIONS SECONDS");
+        bail!("load_generator ADDRESS REQUEST_FILE CONNECTIONS SECONDS");
     };
     let (address, connections): (SocketAddr, usize) = (address.parse()?, connections.parse()?);
     let began = Instant::now();

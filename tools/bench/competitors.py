@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-import proc
+import process_stats
 
 STOP_SECONDS = 20
 
@@ -33,7 +33,7 @@ class Server:
         raise SystemExit(f"bench: {command[0]} ended with {self.process.wait()} before it was ready")
 
     def pids(self):
-        return proc.family(self.pid)
+        return process_stats.family(self.pid)
 
     def __enter__(self):
         return self
@@ -104,7 +104,7 @@ class Logged:
 
 
 def recorded(answer, body):
-    """An answer as bytes on the wire, for the bare server to repeat."""
+    """An answer as bytes on the wire, for the baseline to repeat."""
     head = [f"HTTP/1.1 {answer.status} {answer.reason}"]
     head += [f"{name}: {value}" for name, value in answer.getheaders()]
     return "\r\n".join([*head, "", ""]).encode() + body
@@ -119,4 +119,4 @@ def check_same(one, other):
         return answer.status, headers, body
 
     if essence(*one) != essence(*other):
-        raise SystemExit(f"bench: the bare server does not repeat the answer: {essence(*other)[:2]}")
+        raise SystemExit(f"bench: the baseline does not repeat the answer: {essence(*other)[:2]}")

@@ -11,8 +11,8 @@ import socket
 import subprocess
 import time
 
-import load
-import proc
+import load_client
+import process_stats
 
 CONFIGURATION = """\
 user {user};
@@ -92,12 +92,12 @@ class Nginx:
         return path.read_text() if path.exists() else "it left no log"
 
     def pids(self):
-        return proc.family(self.process.pid)
+        return process_stats.family(self.process.pid)
 
     def check_hit(self, path, token):
         """Fills the cache, and makes sure that it gives what it holds; returns how long that is."""
-        load.ask(self.url, path, token)
-        answer, body = load.ask(self.url, path, token)
+        load_client.ask(self.url, path, token)
+        answer, body = load_client.ask(self.url, path, token)
         status = answer.getheader("Cache-Status")
         if status != "nginx; HIT":
             raise SystemExit(f"bench: nginx says {status!r} where it must say HIT:\n{self.log()}")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The figures of docs/performance.md, from one run: `make bench`.
 
-Starts real Keystone, Glance and Nova, the gateway, nginx and a bare actix-web server, all on loopback;
+Starts real Keystone, Glance and Nova, the gateway, nginx and a bare actix-web server (the baseline), all on loopback;
 asks them in alternation; prints Markdown and writes every raw figure to .cache/bench/figures.json. The
-contestant has one core to itself, the load generator and everything else the other.
+competitor has one core to itself, the load generator and everything else the other.
 """
 
 import argparse
@@ -20,24 +20,24 @@ from pathlib import Path
 import calls
 import cloud
 import cold
-import footprint
 import hits
-import load
+import load_client
 import long_list
+import memory_usage
 import nginx
 import polling
-import proc
+import process_stats
 
 # In this order: what one adds to Glance must not be in the lists of another.
 SECTIONS = {
     "hits": hits,
     "cold": cold,
-    "footprint": footprint,
+    "memory-usage": memory_usage,
     "polling": polling,
     "calls": calls,
     "long-list": long_list,
 }
-OTHERS = ("bare", "nginx", "nova")
+OTHERS = ("baseline", "nginx", "nova")
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", cloud.ROOT / "target")) / "release"
 # program → its package on Debian and Ubuntu
 PROGRAMS = {"taskset": "util-linux"}
@@ -59,32 +59,32 @@ def arguments():
     )
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="of each comparison (default 5)")
-    add("--seconds", type=int, default=4, help="for each contestant and round of hits, in turns of one (default 4)")
+    add("--seconds", type=int, default=4, help="for each competitor and round of hits, in turns of one (default 4)")
     add("--only", type=names(SECTIONS), default=list(SECTIONS), metavar="A,B",
         help="of " + ", ".join(SECTIONS))  # fmt: skip
     add("--cases", type=names(hits.CASES), default=list(hits.CASES), metavar="A,B",
         help="of the hits, of " + ", ".join(hits.CASES))  # fmt: skip
-    add("--contestants", type=names(OTHERS), default=list(OTHERS), metavar="A,B",
+    add("--competitors", type=names(OTHERS), default=list(OTHERS), metavar="A,B",
         help="of the hits, beside the gateway, of " + ", ".join(OTHERS))  # fmt: skip
-    add("--generator", choices=load.GENERATORS, default="lean",
-        help="of the load of hits: `lean` is benches/load.rs; long answers wait for wrk")  # fmt: skip
+    add("--generator", choices=load_client.GENERATORS, default="lean",
+        help="of the load of hits: `lean` is tools/bench/load_generator.rs; long answers wait for wrk")  # fmt: skip
     add("--gateway", type=Path, default=TARGET / "nova-image-proxy")
-    add("--bare", type=Path, default=TARGET / "examples" / "bare")
-    add("--load", type=Path, default=TARGET / "examples" / "load")
+    add("--baseline", type=Path, default=TARGET / "examples" / "baseline")
+    add("--load-generator", type=Path, default=TARGET / "examples" / "load_generator")
     return parser.parse_args()
 
 
 def check_programs(options):
     wanted = PROGRAMS | ({"wrk": "wrk"} if options.generator == "wrk" else {})
     missing = [package for program, package in wanted.items() if not shutil.which(program)]
-    if {"hits", "nginx"} <= {*options.only, *options.contestants} and nginx.program() is None:
+    if {"hits", "nginx"} <= {*options.only, *options.competitors} and nginx.program() is None:
         missing.append("nginx")
     if missing:
         sys.exit(f"bench: not installed: {', '.join(missing)} (apt-get install {' '.join(missing)})")
     needed = [options.gateway]
     if "hits" in options.only:
-        needed += [options.load] if options.generator == "lean" else []
-        needed += [options.bare] if "bare" in options.contestants else []
+        needed += [options.load_generator] if options.generator == "lean" else []
+        needed += [options.baseline] if "baseline" in options.competitors else []
     for binary in needed:
         if not binary.exists():
             sys.exit(f"bench: there is no {binary}; `make bench` builds it")
@@ -110,7 +110,7 @@ def note(text):
 
 def run(options):
     began = time.strftime("%Y-%m-%d %H:%M")
-    conditions = f"{proc.machine()}; {began}, load before {os.getloadavg()[0]:.1f}"
+    conditions = f"{process_stats.machine()}; {began}, load before {os.getloadavg()[0]:.1f}"
     figures = {"conditions": conditions, "rounds": options.rounds, "seconds": options.seconds}
     with contextlib.ExitStack() as stack:
         note("starting Keystone, Glance and Nova")
