@@ -40,7 +40,7 @@ pub enum TransportError {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The deadline passed; the server may or may not have acted.
-    #[error("no complete answer in time")]
+    #[error("no complete response in time")]
     Timeout,
     /// The response is larger than allowed.
     #[error("the response is larger than {limit} bytes")]

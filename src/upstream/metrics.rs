@@ -59,7 +59,7 @@ impl LoadBalancerMetrics {
         );
         registry.register(
             "glance_requests_in_flight",
-            "Requests to Glance being answered now",
+            "Requests to Glance in flight now",
             self.in_flight.clone(),
         );
         registry.register(
