@@ -68,6 +68,11 @@ mod tests {
         assert_eq!(outcomes.persistent_failure().unwrap(), "again");
     }
 
+    #[tokio::test]
+    async fn a_window_of_outcomes_is_held_and_no_more() {
+        assert_eq!(failed(100 * WINDOW).0.lock().len(), WINDOW);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn old_failures_do_not_count() {
         let outcomes = failed(WINDOW);
