@@ -72,6 +72,7 @@ pub struct RequestObserver<'r> {
     cache: Cell<Option<CacheLabel>>,
     token: OnceCell<Arc<Token>>,
     upstream_time: OnceCell<UpstreamTime>,
+    upstream: OnceCell<String>,
 }
 
 impl<'r> RequestObserver<'r> {
@@ -94,6 +95,7 @@ impl<'r> RequestObserver<'r> {
             cache: Cell::new(None),
             token: OnceCell::new(),
             upstream_time: OnceCell::new(),
+            upstream: OnceCell::new(),
         }
     }
 
@@ -131,6 +133,11 @@ impl<'r> RequestObserver<'r> {
     /// Sums up the time spent in calls to Keystone and Glance.
     pub fn upstream_time(&self) -> &UpstreamTime {
         self.upstream_time.get_or_init(UpstreamTime::default)
+    }
+
+    /// Notes the server that a request was passed through to.
+    pub fn upstream(&self, endpoint: &str) {
+        let _ = self.upstream.set(endpoint.to_owned());
     }
 
     pub(super) fn responded(&self, status: StatusCode) {
@@ -173,7 +180,8 @@ impl Drop for RequestObserver<'_> {
             status,
             version: microversion,
             cache: self.cache.get(),
-            upstream: self
+            upstream: self.upstream.get().map(String::as_str),
+            upstream_time: self
                 .upstream_time
                 .get()
                 .map(UpstreamTime::total)

@@ -41,8 +41,10 @@ pub struct AccessLogEntry<'r> {
     pub version: Option<(u64, u64)>,
     /// What the cache did.
     pub cache: Option<CacheLabel>,
-    /// Time spent waiting for Keystone and Glance.
-    pub upstream: Duration,
+    /// The server that the request was passed through to.
+    pub upstream: Option<&'r str>,
+    /// Time spent waiting for other services.
+    pub upstream_time: Duration,
     /// From the head to the answer.
     pub duration: Duration,
     /// The client's `User-Agent`.
@@ -105,9 +107,12 @@ fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, record: &AccessLog
     if let Some(cache) = record.cache {
         line.word(name!("cache"), cache.as_str());
     }
+    if let Some(upstream) = record.upstream {
+        line.text(name!("upstream"), upstream.as_bytes(), MOST_PATH);
+    }
     line.number(
         name!("upstream_microseconds"),
-        microseconds(record.upstream),
+        microseconds(record.upstream_time),
     );
     line.number(name!("microseconds"), microseconds(record.duration));
     if let Some(agent) = record.user_agent {
@@ -138,7 +143,8 @@ mod tests {
         status: None,
         version: None,
         cache: None,
-        upstream: Duration::ZERO,
+        upstream: None,
+        upstream_time: Duration::ZERO,
         duration: Duration::from_micros(7),
         user_agent: None,
     };
@@ -172,7 +178,8 @@ mod tests {
             status: Some(200),
             version: Some((u64::MAX, u64::MAX)),
             cache: Some(CacheLabel::Coalesced),
-            upstream: Duration::MAX,
+            upstream: Some(&long),
+            upstream_time: Duration::MAX,
             duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),
             ..BARE

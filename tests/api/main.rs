@@ -54,6 +54,8 @@ mod raw;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
+mod recording_upstream;
+#[cfg(test)]
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
 #[cfg(test)]
@@ -61,6 +63,8 @@ mod request_table;
 mod response_memory;
 #[cfg(test)]
 mod restart;
+#[cfg(test)]
+mod reverse_proxy;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

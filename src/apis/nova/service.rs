@@ -4,6 +4,7 @@ use super::fault::{ApiError, GlanceOperation};
 use super::handler_response::HandlerResponse;
 use super::json::Json;
 use super::links::LinkBase;
+use super::max_microversion::MaxMicroversion;
 use super::microversion::Microversion;
 use super::routes::{Api, Operation};
 use super::view::Detail;
@@ -25,13 +26,15 @@ use tracing::{Instrument as _, Span};
 #[derive(Debug)]
 pub struct NovaService {
     /// Reads and changes images.
-    pub images: ImageService,
+    pub images: Arc<ImageService>,
     /// The way through the response cache.
     pub reads: ReadThrough<ApiError>,
     /// The budget for rendered responses.
     pub response_memory: ResponseMemory,
     /// The `[nova]` settings.
     pub settings: config::Nova,
+    /// The highest microversion served.
+    pub max_microversion: Arc<MaxMicroversion>,
 }
 
 /// One request, checked: the input of every handler.
@@ -80,7 +83,7 @@ impl NovaService {
     /// The highest microversion served.
     #[must_use]
     pub fn max_microversion(&self) -> Microversion {
-        Microversion::new(2, self.settings.max_microversion)
+        Microversion::new(2, self.max_microversion.minor())
     }
 
     /// Answers a request by way of the cache, in a task of its own on the upstream runtime. The task
