@@ -24,6 +24,7 @@ use actix_web::body::{BodySize, BoxBody};
 use actix_web::http::StatusCode;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -135,11 +136,14 @@ impl ReverseProxy {
             upstream.exchange(request, body, idle_timeout, head).await;
         };
         self.spawner.spawn(exchange.instrument(context.ids.span()));
-        if let Some(sender) = sender {
-            actix_web::rt::spawn(send_request_body(context.payload, sender, idle_timeout));
-        }
         let waiting = context.observer.upstream_time().start();
-        let response = response.await;
+        let response = match sender {
+            Some(sender) => {
+                let sending = send_request_body(context.payload, sender, idle_timeout);
+                response_while(Box::pin(sending), response).await
+            }
+            None => response.await,
+        };
         drop(waiting);
         let response = response.map_err(|_| HttpError::Internal)??;
         if let Some(endpoint) = self.upstream.endpoints.get(response.endpoint) {
@@ -274,6 +278,25 @@ impl Upstream {
         self.balancer
             .stream(&self.client, build, body, idle_timeout)
             .await
+    }
+}
+
+/// Waits for a response while the request's body is sent. A response that comes before the end of the body is passed
+/// on at once, and the rest of the body is sent beside it.
+///
+/// Until then both are work of one task, the one that the client's connection is served by: it looks whether there is
+/// something to send, such as `100 Continue`, after each turn.
+async fn response_while<T>(
+    mut sending: Pin<Box<impl Future<Output = ()> + 'static>>,
+    mut response: oneshot::Receiver<T>,
+) -> Result<T, oneshot::error::RecvError> {
+    tokio::select! {
+        biased;
+        response = &mut response => {
+            actix_web::rt::spawn(sending);
+            response
+        }
+        () = &mut sending => response.await,
     }
 }
 

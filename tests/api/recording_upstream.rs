@@ -97,13 +97,6 @@ impl Upstream {
     pub fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
-
-    /// The only request so far.
-    pub fn only(&self) -> Heard {
-        let mut heard = self.heard();
-        assert_eq!(heard.len(), 1, "{heard:?}");
-        heard.remove(0)
-    }
 }
 
 impl Drop for Upstream {

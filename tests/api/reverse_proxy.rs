@@ -524,7 +524,9 @@ fn a_client_is_invited_to_send_its_body_when_nova_takes_it() {
         "POST /v2.1/servers HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n";
     let mut wire = Wire::connect(gateway.base()).unwrap();
     wire.send(format!("{head}\r\n")).unwrap();
+    let started = Instant::now();
     assert_eq!(wire.answer_to("HEAD").unwrap().status, 100);
+    assert!(started.elapsed() < Duration::from_secs(5));
     wire.send("body").unwrap();
     assert_eq!(wire.answer().unwrap().status, 200);
     let heard = heard(&nova).remove(0);
