@@ -3,17 +3,19 @@
 use crate::readiness::Readiness;
 use crate::server::BindError;
 use crate::server::socket::listen;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Exposition, Metrics};
 use actix_web::dev::ServerHandle;
 use actix_web::http::Method;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE};
-use actix_web::web::{Data, resource};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use actix_web::web::{Data, block, post, resource};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Connections the kernel holds until the worker accepts them.
 const BACKLOG: u32 = 128;
+/// Connections at a time; load balancers and scrapers need a handful. An idle one ends after five seconds.
+const MAX_CONNECTIONS: usize = 128;
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 /// The body of `/` and of every 404.
@@ -23,6 +25,9 @@ const PATHS: &str = "\
 /metrics      metrics in OpenMetrics text
 ";
 
+/// Empties the embedded Glance; whether that succeeded. Blocks.
+pub type Reset = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A running admin listener.
 pub struct Admin {
     address: SocketAddr,
@@ -30,28 +35,37 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves on `address`. Must be called inside an actix system.
+    /// Serves on `address`; with `reset`, `POST /reset` calls it. Must be called inside an actix
+    /// system.
     pub fn start(
         address: SocketAddr,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
+        reset: Option<Reset>,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError::new("admin.listen", address, source);
         let listener = listen(address, BACKLOG).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (metrics, readiness) = (Data::from(metrics), Data::from(readiness));
         let app = move || {
-            App::new()
-                .app_data(metrics.clone())
+            let app = App::new();
+            let app = match &reset {
+                Some(reset) => app
+                    .app_data(Data::new(Arc::clone(reset)))
+                    .route("/reset", post().to(reset_store)),
+                None => app,
+            };
+            app.app_data(metrics.clone())
                 .app_data(readiness.clone())
                 .service(resource("/").to(index))
                 .service(resource("/healthcheck").to(healthcheck))
                 .service(resource("/ready").to(ready))
-                .service(resource("/metrics").to(openmetrics))
+                .service(resource("/metrics").to(self::metrics))
                 .default_service(actix_web::web::to(not_found))
         };
         let server = HttpServer::new(app)
             .workers(1)
+            .max_connections(MAX_CONNECTIONS)
             .disable_signals()
             .listen(listener)
             .map_err(failed)?
@@ -87,6 +101,19 @@ fn answer_to(method: &Method) -> Answer {
         Method::GET | Method::HEAD => Answer::Full,
         Method::OPTIONS => Answer::Empty,
         _ => Answer::NotAllowed,
+    }
+}
+
+/// Empties the embedded Glance, for a test suite.
+#[expect(
+    clippy::redundant_closure,
+    reason = "the function behind the pointer cannot be moved"
+)]
+async fn reset_store(reset: Data<Reset>) -> HttpResponse {
+    let reset = move || reset();
+    match block(reset).await {
+        Ok(true) => HttpResponse::NoContent().finish(),
+        Ok(false) | Err(_) => HttpResponse::InternalServerError().finish(),
     }
 }
 
@@ -140,8 +167,10 @@ async fn ready(request: HttpRequest, readiness: Data<Readiness>) -> HttpResponse
     }
 }
 
-async fn openmetrics(request: HttpRequest, metrics: Data<Metrics>) -> HttpResponse {
-    text(&request, Metrics::MEDIA_TYPE, metrics.text())
+async fn metrics(request: HttpRequest, metrics: Data<Metrics>) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT);
+    let format = Exposition::of_accept(accept.and_then(|value| value.to_str().ok()));
+    text(&request, format.content_type(), metrics.text(format))
 }
 
 async fn not_found() -> HttpResponse {
@@ -170,7 +199,7 @@ mod tests {
         let readiness = Arc::new(Readiness::new(probes, spawner));
         let address = "127.0.0.1:0".parse().unwrap();
         Running {
-            admin: Admin::start(address, Arc::default(), Arc::clone(&readiness)).unwrap(),
+            admin: Admin::start(address, Arc::default(), Arc::clone(&readiness), None).unwrap(),
             readiness,
             _upstream: upstream,
         }
@@ -194,7 +223,8 @@ mod tests {
         let report: serde_json::Value = answer.json().await.unwrap();
         assert_eq!(report["ready"], true);
         let answer = running.send("GET", "/metrics").await;
-        assert_eq!(answer.headers()["content-type"], Metrics::MEDIA_TYPE);
+        let content_type = answer.headers()["content-type"].clone();
+        assert_eq!(content_type, Exposition::Prometheus.content_type());
         let text = answer.text().await.unwrap();
         assert!(text.contains("_build_info{version="), "{text}");
         running.admin.stop().await;

@@ -2,16 +2,16 @@
 
 mod passthrough;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Reset};
 use crate::apis::nova::max_microversion::MaxMicroversion;
 use crate::apis::nova::{NovaApi, NovaService};
 use crate::cache::coherence::SingleProcess;
-use crate::cache::{ReadThrough, ResponseCache};
+use crate::cache::{InvalidatedImages, Invalidation, ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
 use crate::http::AppState;
-use crate::http::auth::{AuthBackend, Authenticator};
+use crate::http::auth::{AuthBackend, Authenticator, SelfNamedTokens};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::response_memory::ResponseMemory;
 use crate::images::ImageService;
@@ -25,9 +25,11 @@ use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
+use crate::util::byte_budget::ByteBudget;
 use crate::util::endpoint_url::without_version;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use url::Url;
 
@@ -80,6 +82,8 @@ pub struct Application {
     upstream: runtime::RuntimeGuard,
     /// The Glance inside this process, with `glance.mode = "embedded"`.
     embedded: Option<EmbeddedGlance>,
+    /// The identity service beside it.
+    identity: Option<embedded::Identity>,
     /// The admin listener, unless it is off.
     admin: Option<Admin>,
     readiness: Arc<Readiness>,
@@ -118,16 +122,27 @@ impl Application {
         };
         let validator = match &mode {
             AuthBackend::Keystone(keystone) => Some(keystone.clone()),
-            AuthBackend::Passthrough(_) | AuthBackend::None => None,
+            AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
         };
         let glance_urls = glance_urls(settings, embedded.as_ref());
         let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
-        for url in keystone_url.into_iter().chain(&glance_urls) {
-            metrics.upstream.register_endpoint(url);
+        if let Some(url) = keystone_url {
+            metrics.upstream.register_endpoint("keystone", url, 1);
         }
-        show(&mut metrics, &mode, log);
+        for url in &glance_urls {
+            let max_failures = settings.glance.eject_after;
+            metrics
+                .upstream
+                .register_endpoint("glance", url, max_failures);
+        }
+        show(&mut metrics, &mode, settings, log);
         let response_memory = ResponseMemory::new(settings.server.max_response_memory);
         show_response_memory(&mut metrics, &response_memory);
+        let budgets = Budgets {
+            requests: ByteBudget::new(settings.server.max_request_memory),
+            glance: ByteBudget::new(settings.glance.max_response_memory),
+        };
+        budgets.show(&mut metrics);
         let upstream_spawner = spawner.clone();
         let nova = nova_api(
             settings,
@@ -136,6 +151,7 @@ impl Application {
             spawner,
             endpoints,
             &response_memory,
+            &budgets,
         );
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
         let images = Arc::clone(&nova.service.images);
@@ -156,9 +172,10 @@ impl Application {
         });
         let cache = Arc::clone(nova.service.images.cache());
         metrics.register(|registry| cache.metrics().register(registry));
-        metrics.on_scrape(move || cache.update_gauges());
-        let access_log =
-            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        let gauges = Arc::clone(&cache);
+        metrics.on_scrape(move || gauges.update_gauges());
+        show_limits(&mut metrics, settings);
+        let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
         let front = AppState::new(
             settings.server.clone(),
             metrics.requests.clone(),
@@ -176,7 +193,13 @@ impl Application {
         }
         show_connections(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
-        let start = |address| Admin::start(address, metrics, ready);
+        let identity = match &embedded {
+            Some(glance) => embedded::start_identity(settings, glance, server.address())?,
+            None => None,
+        };
+        let reset = embedded.as_ref().filter(|_| settings.embedded.reset);
+        let reset = reset.map(|glance| reset_of(glance, cache));
+        let start = |address| Admin::start(address, metrics, ready, reset);
         let admin = settings.admin.listen.map(start).transpose()?;
         let admin_address = admin.as_ref().map(Admin::address);
         log_summary(settings, server.address(), admin_address);
@@ -189,6 +212,7 @@ impl Application {
             server,
             upstream,
             embedded,
+            identity,
             admin,
             readiness,
             quickstart,
@@ -229,12 +253,28 @@ impl Application {
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
+        if let Some(identity) = self.identity {
+            identity.stop().await;
+        }
         if let Some(glance) = self.embedded {
             glance.stop(false).await;
         }
         drop(self.upstream);
         served
     }
+}
+
+/// Empties the embedded Glance, and invalidates every cached response.
+fn reset_of(glance: &EmbeddedGlance, cache: Arc<ResponseCache>) -> Reset {
+    let resetter = glance.resetter();
+    Arc::new(move || {
+        let outcome = resetter.reset();
+        cache.invalidate(Invalidation {
+            images: InvalidatedImages::All,
+            uncacheable_for: Duration::ZERO,
+        });
+        outcome.is_ok()
+    })
 }
 
 /// Logs which cloud is served, and where, in one line.
@@ -287,6 +327,12 @@ fn mode(
             )?)
         }
         Some(AuthMode::Passthrough) => AuthBackend::Passthrough(DigestKey::random()?),
+        Some(AuthMode::None) | None if settings.glance.mode == Some(GlanceMode::Embedded) => {
+            AuthBackend::SelfNamed(SelfNamedTokens {
+                key: DigestKey::random()?,
+                names_caller: embedded::names_caller,
+            })
+        }
         Some(AuthMode::None) | None => AuthBackend::None,
     })
 }
@@ -312,25 +358,53 @@ fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Ur
     }
 }
 
-/// Adds to the metrics what is counted elsewhere.
-fn show(metrics: &mut Metrics, mode: &AuthBackend, log: &LogWriter) {
-    let help = "Log lines that nobody took in time, or that could not be written";
+/// Adds the metrics of the log and of the token cache.
+fn show(metrics: &mut Metrics, mode: &AuthBackend, settings: &Settings, log: &LogWriter) {
+    let help = "Log lines that came faster than they were read, or that could not be written";
     let dropped = log.dropped();
-    metrics.register_callback("log_lines_lost", help, move || {
+    metrics.register_callback("log_lines_dropped", help, move || {
         MetricValue::Count(dropped.get())
     });
     if let AuthBackend::Keystone(keystone) = mode {
         metrics.tokens(keystone.metrics());
-        let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
-        metrics.register_callback("token_entries", help, move || gauge(keystone.entries()));
+        let (keystone, help) = (keystone.clone(), "Valid tokens in the token cache");
+        let entries = move || MetricValue::gauge(keystone.entries());
+        metrics.register_callback("token_cache_entries", help, entries);
+        let capacity = settings.auth.token_cache_entries;
+        let help = "Most valid tokens in the token cache (auth.token_cache_entries)";
+        metrics.register_limit("token_cache_capacity_entries", help, capacity);
     }
 }
 
-/// Adds how many requests there are at the moment.
-fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
-    let (gate, help) = (Arc::clone(gate), "Requests being answered now");
-    let inside = move || gauge(gate.in_flight() as u64);
-    metrics.register_callback("requests_in_flight", help, inside);
+/// Adds the requests in flight.
+fn show_requests(metrics: &mut Metrics, limit: &Arc<ConcurrencyLimit>) {
+    let (limit, help) = (Arc::clone(limit), "Requests being answered now");
+    let in_flight = move || MetricValue::gauge(limit.in_flight());
+    metrics.register_callback("http_requests_in_flight", help, in_flight);
+}
+
+/// Adds the limits beside the gauges that they bound.
+fn show_limits(metrics: &mut Metrics, settings: &Settings) {
+    let (server, glance) = (&settings.server, &settings.glance);
+    for (name, help, limit) in [
+        (
+            "http_requests_in_flight_limit",
+            "Most requests answered at a time (server.max_in_flight)",
+            server.max_in_flight as u64,
+        ),
+        (
+            "glance_requests_in_flight_limit",
+            "Most requests to Glance at a time (glance.max_in_flight)",
+            glance.max_in_flight as u64,
+        ),
+        (
+            "glance_requests_queued_limit",
+            "Most requests to Glance that wait (glance.max_queue)",
+            glance.max_queue as u64,
+        ),
+    ] {
+        metrics.register_limit(name, help, limit);
+    }
 }
 
 /// Adds the memory of responses.
@@ -338,10 +412,54 @@ fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
     let limit = memory.limit();
     let help = "Bytes of large responses that are rendered or sent";
     let memory = memory.clone();
-    let used = move || gauge(memory.used());
+    let used = move || MetricValue::gauge(memory.used());
     metrics.register_callback("response_memory_bytes", help, used);
     let help = "Most bytes of large responses (server.max_response_memory)";
-    metrics.register_callback("response_memory_limit_bytes", help, move || gauge(limit));
+    metrics.register_limit("response_memory_limit_bytes", help, limit);
+}
+
+/// The budgets of bytes for input.
+struct Budgets {
+    /// Bodies of requests.
+    requests: ByteBudget,
+    /// Bodies of Glance's responses.
+    glance: ByteBudget,
+}
+
+impl Budgets {
+    fn show(&self, metrics: &mut Metrics) {
+        let budgets = [
+            (
+                "request_memory_bytes",
+                "Bytes of request bodies, as sent and as parsed",
+                &self.requests,
+            ),
+            (
+                "upstream_memory_bytes",
+                "Bytes of Glance's responses that are received or in use",
+                &self.glance,
+            ),
+        ];
+        for (name, help, budget) in budgets {
+            let budget = budget.clone();
+            metrics.register_callback(name, help, move || MetricValue::gauge(budget.used()));
+        }
+        let limits = [
+            (
+                "request_memory_limit_bytes",
+                "Most bytes of request bodies (server.max_request_memory)",
+                self.requests.limit(),
+            ),
+            (
+                "upstream_memory_limit_bytes",
+                "Most bytes of Glance's responses (glance.max_response_memory)",
+                self.glance.limit(),
+            ),
+        ];
+        for (name, help, limit) in limits {
+            metrics.register_limit(name, help, limit);
+        }
+    }
 }
 
 /// Adds the clients' connections.
@@ -349,7 +467,7 @@ fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
     type Read = fn(&ConnectionTracker) -> MetricValue;
     let numbers: [(&'static str, &'static str, Read); 4] = [
         ("connections_open", "Connections of clients", |now| {
-            gauge(now.open() as u64)
+            MetricValue::gauge(now.open())
         }),
         (
             "connections_accepted",
@@ -372,12 +490,7 @@ fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
         metrics.register_callback(name, help, move || read(&tracker));
     }
     let help = "Most connections of clients at a time (server.max_connections)";
-    metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
-}
-
-/// A number that goes up and down, as far as it can be shown.
-fn gauge(now: u64) -> MetricValue {
-    MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
+    metrics.register_limit("connections_limit", help, limit as u64);
 }
 
 fn nova_api(
@@ -387,6 +500,7 @@ fn nova_api(
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
     response_memory: &ResponseMemory,
+    budgets: &Budgets,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -396,6 +510,7 @@ fn nova_api(
     };
     let cache = Arc::new(ResponseCache::new(&settings.cache));
     NovaApi {
+        request_memory: budgets.requests.clone(),
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
@@ -406,7 +521,12 @@ fn nova_api(
         service: Arc::new(NovaService {
             reads: ReadThrough::new(Arc::clone(&cache)),
             images: Arc::new(ImageService::new(
-                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                GlanceClient::new(
+                    client.with_memory(&budgets.glance),
+                    call,
+                    endpoints,
+                    rules(&settings.glance),
+                ),
                 cache,
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,

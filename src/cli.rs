@@ -2,6 +2,8 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+#[cfg(feature = "embedded")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The arguments of the program.
@@ -25,6 +27,34 @@ pub enum Command {
     /// Check the settings as `serve` does, print those in force with secrets masked, and exit.
     #[command(after_long_help = AFTER_HELP)]
     Check(SettingsFiles),
+    /// Serve the embedded Glance alone, for development and test suites, until SIGTERM or SIGINT.
+    #[cfg(feature = "embedded")]
+    Glance(GlanceArguments),
+}
+
+/// What the embedded Glance alone is started with.
+#[cfg(feature = "embedded")]
+#[derive(Debug, Args)]
+pub struct GlanceArguments {
+    /// Where to listen: a loopback address, since every caller is let in. Without a token it is an
+    /// admin; the token `PROJECT:USER:ROLE[,ROLE]` names another caller.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9292")]
+    pub listen: SocketAddr,
+    /// The SQLite file that holds the images; without one they live as long as the process.
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// The folder for the data of images; without one it is beside the database, or temporary.
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Start an empty store with a few sample images.
+    #[arg(long)]
+    pub sample_images: bool,
+    /// Take data that is not in the image's disk format, or unsafe.
+    #[arg(long)]
+    pub no_inspection: bool,
+    /// Where a small identity service listens as well, for clients that begin with `OS_AUTH_URL`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub identity: Option<SocketAddr>,
 }
 
 /// Where the settings are.
@@ -64,6 +94,8 @@ impl Cli {
     pub fn settings_files(&self, variable: Option<OsString>) -> Vec<PathBuf> {
         let of_subcommand = match &self.command {
             Some(Command::Serve(files) | Command::Check(files)) => files.config.as_slice(),
+            #[cfg(feature = "embedded")]
+            Some(Command::Glance(_)) => &[],
             None => &[],
         };
         let named = [&self.settings.config, of_subcommand].concat();

@@ -7,8 +7,8 @@ mod absent;
 mod present;
 
 #[cfg(not(feature = "embedded"))]
-pub use absent::{EmbeddedGlance, StartError, start};
+pub use absent::{EmbeddedGlance, Identity, StartError, names_caller, start, start_identity};
 #[cfg(feature = "embedded")]
-pub use embedded_glance::{EmbeddedGlance, StartError};
+pub use embedded_glance::{EmbeddedGlance, IdentityService as Identity};
 #[cfg(feature = "embedded")]
-pub use present::start;
+pub use present::{StartError, names_caller, start, start_identity};

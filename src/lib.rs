@@ -8,7 +8,7 @@
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! application, cli ▸ admin, quickstart, embedded ▸ readiness ▸ server, apis, reverse_proxy ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! application, glance_alone ▸ cli ▸ admin, quickstart, embedded ▸ readiness ▸ server, apis, reverse_proxy ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -19,6 +19,8 @@ pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod glance;
+#[cfg(feature = "embedded")]
+pub mod glance_alone;
 pub mod http;
 pub mod images;
 pub mod keystone;
@@ -34,13 +36,15 @@ pub mod util;
 mod direction {
     //! Nothing flows back: a module uses only modules that stand below it.
 
+    use std::collections::{HashMap, HashSet};
     use std::fs;
     use std::path::{Path, PathBuf};
 
     /// Top to bottom; modules of one row do not know each other.
     const ROWS: &[&[&str]] = &[
         &["main"],
-        &["application", "cli"],
+        &["application", "glance_alone"],
+        &["cli"],
         &["admin", "quickstart", "embedded"],
         &["readiness"],
         &["server", "apis", "reverse_proxy"],
@@ -111,5 +115,59 @@ mod direction {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// The siblings that a text imports by `use super::…`, tests aside.
+    fn siblings(text: &str) -> Vec<String> {
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let name = |text: &str| text.chars().take_while(|c| is_name(*c)).collect::<String>();
+        let mut found = Vec::new();
+        for import in text.split("use super::").skip(1) {
+            let import = import.split(';').next().unwrap_or_default();
+            match import.strip_prefix('{') {
+                None => found.push(name(import)),
+                Some(list) => {
+                    let mut depth = 0;
+                    let parts = list.split(|c| {
+                        depth += i32::from(c == '{') - i32::from(c == '}');
+                        c == ',' && depth == 0
+                    });
+                    found.extend(parts.map(|part| name(part.trim())));
+                }
+            }
+        }
+        found.retain(|name| !name.is_empty() && name != "super" && name != "self");
+        found
+    }
+
+    /// Files of one folder do not import each other in a circle.
+    #[test]
+    fn no_files_of_a_folder_import_each_other_in_a_circle() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        let imports: HashMap<PathBuf, Vec<PathBuf>> = files
+            .iter()
+            .filter(|file| !file.ends_with("mod.rs") && !file.ends_with("tests.rs"))
+            .map(|file| {
+                let folder = file.parent().unwrap();
+                let path = |name: String| folder.join(name).with_extension("rs");
+                let imported = siblings(&fs::read_to_string(file).unwrap());
+                let imported = imported.into_iter().map(path).filter(|path| path.exists());
+                (file.clone(), imported.collect())
+            })
+            .collect();
+        let reaches = |from: &PathBuf, to: &PathBuf| {
+            let (mut seen, mut open) = (HashSet::new(), imports[from].clone());
+            while let Some(file) = open.pop() {
+                if seen.insert(file.clone()) {
+                    open.extend(imports.get(&file).into_iter().flatten().cloned());
+                }
+            }
+            seen.contains(to)
+        };
+        let circles: Vec<_> = imports.keys().filter(|file| reaches(file, file)).collect();
+        assert!(circles.is_empty(), "{circles:#?}");
     }
 }

@@ -1,10 +1,10 @@
 //! The reverse proxies of the listeners.
 
-use super::{StartError, gauge, rules};
+use super::{StartError, rules};
 use crate::config::{self, Settings};
 use crate::images::ImageService;
 use crate::reverse_proxy::{Endpoint, ProxySettings, ReverseProxy, Service};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::Spawner;
 use crate::upstream::{ClientSettings, LoadBalancer, LoadBalancerMetrics, StreamingClient};
 use std::sync::Arc;
@@ -20,8 +20,13 @@ pub(super) fn nova(
     if compute.endpoints.is_empty() {
         return Ok(None);
     }
+    // Outlier detection and retries have the defaults of those for Glance.
+    let policy = rules(&config::Glance::default());
     for url in &compute.endpoints {
-        metrics.upstream.register_endpoint(url);
+        let max_failures = policy.outlier_detection.consecutive_failures;
+        metrics
+            .upstream
+            .register_endpoint("nova", url, max_failures);
     }
     let client = ClientSettings {
         connect_timeout: compute.connect_timeout,
@@ -34,8 +39,6 @@ pub(super) fn nova(
     let names = endpoints
         .iter()
         .map(|endpoint| endpoint.as_str().to_owned());
-    // Outlier detection and retries have the defaults of those for Glance.
-    let policy = rules(&config::Glance::default());
     let proxy = ReverseProxy::new(
         Service::Nova,
         settings.server.clone(),
@@ -54,7 +57,7 @@ pub(super) fn nova(
     let limit = Arc::clone(proxy.concurrency_limit());
     let help = "Requests being passed through to Nova now, bodies included";
     metrics.register_callback("passthrough_requests_in_flight", help, move || {
-        gauge(limit.in_flight() as u64)
+        MetricValue::gauge(limit.in_flight())
     });
     Ok(Some(proxy))
 }

@@ -25,7 +25,7 @@ pub use auth::{Auth, AuthMode};
 pub use cache::{Cache, CacheIsolation};
 pub use compute::Compute;
 pub use credentials::{Credentials, Domain, SecretSource};
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Identity};
 pub use environment::{FILE_VARIABLE, from_process, ignored_variables};
 pub use glance::{Glance, GlanceMode};
 pub use keystone::{Interface, Keystone};
@@ -39,7 +39,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
-/// The word for no listener at all.
+/// The value for no listener at all.
 const OFF: &str = "off";
 
 /// All settings.
@@ -66,6 +66,8 @@ pub struct Settings {
     pub glance: Glance,
     /// The Glance inside this process.
     pub embedded: Embedded,
+    /// The identity service beside the embedded Glance.
+    pub identity: Identity,
     /// The response cache.
     pub cache: Cache,
     /// The log.

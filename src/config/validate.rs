@@ -42,6 +42,7 @@ impl Settings {
         violations.extend(self.cache.validate());
         violations.extend(self.log.validate());
         violations.extend(self.admin.validate(self.server.listen));
+        violations.extend(self.identity.validate());
         violations.extend(self.validate_modes());
         violations.extend(self.check_listener(self.server.listen));
         if self.auth.mode == Some(AuthMode::Keystone) {
@@ -95,6 +96,16 @@ impl Settings {
                 Some(AuthMode::Keystone) | None => {}
             },
             Some(GlanceMode::Embedded | GlanceMode::External) => {}
+        }
+        let is_open = self.auth.mode == Some(AuthMode::None);
+        if self.embedded.identity == Some(true) && !(is_embedded && is_open) {
+            add(
+                "embedded.identity",
+                "must not be true but with glance.mode = embedded and auth.mode = none",
+            );
+        }
+        if self.embedded.reset && self.admin.listen.is_none() {
+            add("embedded.reset", "must not be true with admin.listen = off");
         }
         let is_stale = self.cache.enabled && !self.cache.stale_if_error.is_zero();
         if self.auth.mode == Some(AuthMode::Passthrough) && is_stale {

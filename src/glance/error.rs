@@ -46,7 +46,7 @@ pub enum GlanceError {
     /// Bytes that are not HTTP: Glance may have acted.
     #[error("the response is not HTTP: {0}")]
     InvalidHttp(String),
-    /// Timed out: Glance may have acted, or may still act.
+    /// Timed out, or too little memory for the response: Glance may have acted, or may still act.
     #[error("Glance is unavailable: {0}")]
     Unavailable(String),
     /// A status from 500 on, of Glance or of a proxy before it.
@@ -65,7 +65,9 @@ impl From<TransportError> for GlanceError {
         match error {
             TransportError::Connect(_) => Self::NotSent(error.to_string()),
             TransportError::Interrupted(_) => Self::Interrupted(error.to_string()),
-            TransportError::Timeout => Self::Unavailable(error.to_string()),
+            TransportError::Timeout | TransportError::MemoryFull(_) => {
+                Self::Unavailable(error.to_string())
+            }
             TransportError::InvalidHttp(_) => Self::InvalidHttp(error.to_string()),
             TransportError::TooLarge { .. } => Self::InvalidResponse(error.to_string()),
         }
@@ -87,7 +89,7 @@ impl From<InvalidResponse> for GlanceError {
     }
 }
 
-/// What is known of a write.
+/// The known outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// Glance did not carry it out: it refused the write, or never received it.
@@ -99,7 +101,7 @@ pub enum WriteOutcome {
 }
 
 impl GlanceError {
-    /// What a write that failed with this error has come to.
+    /// The outcome of a write that failed with this error.
     #[must_use]
     pub fn write_outcome(&self) -> WriteOutcome {
         match self {
@@ -111,7 +113,7 @@ impl GlanceError {
             | Self::OverLimit { .. }
             | Self::UriTooLong
             | Self::NotSent(_) => WriteOutcome::NotApplied,
-            // A proxy's word for an exchange behind it that broke or timed out.
+            // A proxy's status for an exchange behind it that broke or timed out.
             Self::ServerError(StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
             | Self::Interrupted(_)
             | Self::InvalidHttp(_)
@@ -146,7 +148,7 @@ impl GlanceError {
         }
     }
 
-    /// The failure that a response with an unexpected status stands for.
+    /// The error for a response with an unexpected status.
     #[must_use]
     pub fn of_response(answer: &Response) -> Self {
         match answer.status.as_u16() {

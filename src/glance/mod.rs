@@ -9,6 +9,7 @@ mod image_document;
 mod image_id;
 mod misdirected;
 mod model;
+mod page;
 mod pagination;
 pub mod patch;
 mod query;

@@ -7,7 +7,9 @@
 use super::client::{CallContext, GlanceClient};
 use super::error::GlanceError;
 use super::model::{Image, ImagePage, json_str};
+use super::page::{PageRequest, PageResponse};
 use super::query::ImageQuery;
+use crate::telemetry::trace_context::TaskScope;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::future::Future;
@@ -15,25 +17,6 @@ use tokio::task::JoinSet;
 
 /// How often one list goes back to an earlier image.
 const MAX_RESUMES: u32 = 32;
-
-/// Which page to fetch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PageRequest<'r> {
-    /// Most images on it.
-    pub(super) size: u64,
-    /// The image it begins after.
-    pub(super) marker: Option<&'r str>,
-    /// The index of the endpoint that gave the page before.
-    pub(super) endpoint: Option<usize>,
-}
-
-/// A page, not parsed yet.
-#[derive(Debug)]
-pub(super) struct PageResponse {
-    pub(super) body: Bytes,
-    /// The index of the endpoint that gave it.
-    pub(super) endpoint: usize,
-}
 
 /// Where the pages of one list come from.
 pub(super) trait PageSource: Clone + Send + Sync + 'static {
@@ -261,7 +244,8 @@ impl<S: PageSource> PageStream<S> {
         } else {
             page_size
         };
-        task.spawn(async move { position.fetch(&source, size, page_size, endpoint).await });
+        let fetch = async move { position.fetch(&source, size, page_size, endpoint).await };
+        task.spawn(TaskScope::current().run(fetch));
         self.next = Next::Pending(task);
     }
 

@@ -1,6 +1,6 @@
 //! Token validation.
 //!
-//! Keystone alone says whose a request is; no other header of a client changes that.
+//! Only Keystone identifies the caller; no header of a client but its tokens counts.
 //! [`TokenValidator`] validates tokens and caches the results for a while; a [`Token`] is one such
 //! result and exists only because Keystone returned it.
 //!
@@ -8,9 +8,9 @@
 //! |---|---|
 //! | `token_validator.rs` | one validation at a time for each token; service tokens |
 //! | `token_cache.rs` | the caches of valid and of rejected tokens |
-//! | `client.rs` | the requests to Keystone, and what its status codes mean |
+//! | `client.rs` | the requests to Keystone, and the meaning of its status codes |
 //! | `service_token.rs` | the gateway's own token, where credentials are configured |
-//! | `probe.rs` | what readiness asks of Keystone |
+//! | `probe.rs` | the requests of the readiness probes |
 //! | `token_response.rs` | Keystone's JSON |
 //! | `token.rs` | a validated token |
 //! | `access_rules.rs` | access rules of application credentials |
@@ -20,6 +20,7 @@
 mod access_rules;
 mod catalog;
 mod client;
+mod clock;
 mod digest;
 mod error;
 mod probe;
@@ -34,9 +35,10 @@ mod token_response;
 mod token_validator;
 
 pub use catalog::NoImageEndpoint;
+pub use clock::Clock;
 pub use digest::{DigestKey, MAX_TOKEN_BYTES, TokenDigest, is_well_formed};
 pub use error::{Error, InvalidResponse, InvalidToken, Unavailable};
 pub use probe::{NoOwnEndpoint, NotIdentityV3};
 pub use token::{Identity, ScopeKind, Token};
 pub use token_cache::ExpiredTokens;
-pub use token_validator::{BuildError, Catalogs, Clock, TokenValidator};
+pub use token_validator::{BuildError, Catalogs, TokenValidator};

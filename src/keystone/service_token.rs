@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{KeystoneClient, SUBJECT_TOKEN, unexpected_status};
+use super::clock::Clock;
 use super::error::{Error, InvalidResponse, Unavailable};
-use super::token_validator::Clock;
 use super::{is_well_formed, token_response};
 use crate::config::{Credentials, Domain, SecretSource};
 use crate::util::single_flight::{Follower, LeaderGuard, Role, SingleFlight};
 
 /// A token is renewed this long before its expiry, or at half of a shorter life.
 const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(60);
-/// Keystone is not asked again for this long after a failure, lest a wrong password locks the
+/// No request is sent for this long after a failure, lest a wrong password locks the
 /// account.
 const FAILURE_BACKOFF: TimeDelta = TimeDelta::seconds(10);
 

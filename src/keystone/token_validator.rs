@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use http::header::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::catalog::{EndpointFilter, NoImageEndpoint};
 use super::client::{KeystoneClient, ValidationResult, secret_header};
+use super::clock::Clock;
 use super::digest::{DigestKey, TokenDigest, is_well_formed};
 use super::error::{Error, InvalidToken, Unavailable};
 use super::service_token::ServiceTokenProvider;
@@ -17,6 +18,7 @@ use super::token::{ScopeKind, Token};
 use super::token_cache::{ExpiredTokens, TokenCache, TokenKey};
 use crate::config;
 use crate::telemetry::metrics::TokenMetrics;
+use crate::telemetry::trace_context::TaskScope;
 use crate::upstream;
 use crate::util::recent_outcomes::RecentOutcomes;
 use crate::util::single_flight::{Follower, Role, SingleFlight};
@@ -25,9 +27,6 @@ use crate::util::single_flight::{Follower, Role, SingleFlight};
 const MAX_CONCURRENT: usize = 64;
 /// New tokens under validation or waiting for it.
 const MAX_QUEUED: usize = 1024;
-
-/// The wall clock. Tests bring their own.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Whether tokens are validated together with their service catalogs, which can be large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,11 +208,14 @@ impl TokenValidator {
     }
 
     /// Whether expired tokens are accepted in a request that brought this validated service token:
-    /// a service may finish a long operation that a user began.
+    /// a service may finish a long operation that a user began. It takes credentials, since an
+    /// expired token cannot validate itself.
     #[must_use]
     pub fn expired_tokens(&self, service: Option<&Token>) -> ExpiredTokens {
         match service {
-            Some(service) if self.is_service(service) => ExpiredTokens::Accepted,
+            Some(service) if self.has_credentials() && self.is_service(service) => {
+                ExpiredTokens::Accepted
+            }
             Some(_) | None => ExpiredTokens::Rejected,
         }
     }
@@ -253,7 +255,7 @@ impl TokenValidator {
         token.has_any_role(&self.0.service_token_roles)
     }
 
-    /// Removes a token that another service has rejected from the cache, so that Keystone is asked
+    /// Removes a token that another service has rejected from the cache, so that Keystone validates it
     /// again.
     pub fn forget(&self, token: &str) {
         self.0.cache.forget(self.0.key.digest(token));
@@ -273,14 +275,15 @@ impl TokenValidator {
             return Err(Unavailable::Overloaded.into());
         }
         let (follower, inner) = (leader.follower(), Arc::clone(&self.0));
-        tokio::spawn(async move {
+        let validation = async move {
             // A validation that ended just before this one began is in the cache by now.
             let outcome = match inner.cached(key.digest, key.expired) {
                 Some(cached) => cached.map_err(Error::from),
                 None => inner.ask(key, header).await,
             };
             leader.complete(outcome);
-        });
+        };
+        tokio::spawn(TaskScope::current().run(validation));
         Ok(follower)
     }
 }

@@ -65,7 +65,8 @@ impl ProxyError {
                 TransportError::Connect(_)
                 | TransportError::Interrupted(_)
                 | TransportError::InvalidHttp(_)
-                | TransportError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
+                | TransportError::TooLarge { .. }
+                | TransportError::MemoryFull(_) => StatusCode::BAD_GATEWAY,
             },
         }
     }

@@ -28,7 +28,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
 
 const GLOBAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
@@ -135,7 +134,7 @@ impl ReverseProxy {
             let _permits = permits;
             upstream.exchange(request, body, idle_timeout, head).await;
         };
-        self.spawner.spawn(exchange.instrument(context.ids.span()));
+        self.spawner.spawn(context.ids.task_scope().run(exchange));
         let waiting = context.observer.upstream_time().start();
         let response = match sender {
             Some(sender) => {

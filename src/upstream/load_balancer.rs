@@ -28,7 +28,7 @@ pub struct UpstreamPolicy {
     pub max_queue: usize,
 }
 
-/// What one call may cost, and how it is treated.
+/// The limits of one call, and how it is treated.
 #[derive(Debug, Clone, Copy)]
 pub struct CallOptions {
     /// When it must be over, with all waiting and all retries.
@@ -39,7 +39,7 @@ pub struct CallOptions {
     pub max_body: usize,
     /// Whether it may reach an endpoint twice.
     pub idempotency: Idempotency,
-    /// Whose turn in the queue it takes.
+    /// The key whose turn in the queue it takes.
     pub fairness_key: FairnessKey,
     /// The index of the endpoint to call while that works.
     pub preferred_endpoint: Option<usize>,
@@ -81,6 +81,12 @@ impl LoadBalancer {
     /// One endpoint for each of `names`, which become values of a metric label.
     #[must_use]
     pub fn new(names: Vec<String>, policy: UpstreamPolicy, metrics: LoadBalancerMetrics) -> Self {
+        // A lone endpoint is never ejected.
+        if names.len() > 1 {
+            for name in &names {
+                metrics.show_endpoint(name);
+            }
+        }
         // When an endpoint dies, all calls under way may go to another one, however quiet it was before.
         let floor = policy.max_in_flight as u64;
         Self {
@@ -251,7 +257,7 @@ pub(super) struct Next<'b> {
     pub backoff: Duration,
 }
 
-/// One exchange with one endpoint. Canceled, it says nothing about the endpoint.
+/// One exchange with one endpoint. A canceled one does not count for or against the endpoint.
 #[derive(Debug)]
 pub(super) struct Attempt<'b> {
     balancer: &'b LoadBalancer,
@@ -282,7 +288,7 @@ impl<'b> Attempt<'b> {
     /// The exchange broke before there was a response.
     pub(super) fn interrupted(&mut self) {
         self.call_result = match self.connection {
-            // Perhaps the server had closed an idle connection. The next call tells, on a new one.
+            // Perhaps the server had closed an idle connection. The next call shows it, on a new one.
             Connection::Pooled => {
                 let mut pool = self.balancer.pool.lock();
                 pool.reuse_failed(self.selection.index, Instant::now());

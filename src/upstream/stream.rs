@@ -235,7 +235,7 @@ fn outcome(error: &TransportError) -> CallOutcome {
     match error {
         TransportError::Connect(_) => CallOutcome::Connect,
         TransportError::Timeout => CallOutcome::Timeout,
-        TransportError::TooLarge { .. } => CallOutcome::TooLarge,
+        TransportError::TooLarge { .. } | TransportError::MemoryFull(_) => CallOutcome::TooLarge,
         TransportError::Interrupted(_) | TransportError::InvalidHttp(_) => CallOutcome::Interrupted,
     }
 }

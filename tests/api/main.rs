@@ -12,9 +12,14 @@ mod command_line;
 mod connection;
 #[cfg(test)]
 mod echo_api;
+#[cfg(test)]
+mod embedded_callers;
+#[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
 mod embedded_keystone;
+#[cfg(test)]
+mod embedded_kill;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
@@ -40,6 +45,10 @@ mod limits;
 #[cfg(test)]
 mod malformed_requests;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod metric_names;
+#[cfg(test)]
 mod misbehaving_server;
 #[cfg(test)]
 mod pipelining;
@@ -52,6 +61,8 @@ mod properties;
 #[path = "../openstack/raw.rs"]
 mod raw;
 #[cfg(test)]
+mod read_after_write;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod recording_upstream;
@@ -60,6 +71,7 @@ mod recording_upstream;
 mod replay;
 #[cfg(test)]
 mod request_table;
+#[cfg(test)]
 mod response_memory;
 #[cfg(test)]
 mod restart;
@@ -72,8 +84,6 @@ mod samples;
 mod server;
 #[cfg(test)]
 mod slow_clients;
-#[cfg(test)]
-mod stale;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

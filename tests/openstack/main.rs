@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod cache_isolation;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod failover;
@@ -40,7 +42,5 @@ mod stack;
 mod stub;
 #[cfg(test)]
 mod upgrade;
-#[cfg(test)]
-mod wall;
 #[cfg(test)]
 mod writers;

@@ -8,8 +8,10 @@
 
 mod data;
 mod error;
+mod escaping_stream;
 mod filters;
 mod identity;
+mod identity_service;
 mod images;
 mod inspect;
 mod json;
@@ -30,23 +32,33 @@ mod time;
 mod upload;
 mod versions;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_http::HttpService;
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::http::header::HeaderValue;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
+use tokio::net::TcpStream;
 use url::Url;
+
+use escaping_stream::EscapingStream;
 
 pub use data::DataDirError;
 pub use identity::{Authentication, AuthenticationError, DEFAULT_PROJECT, DEFAULT_USER, Identity};
+pub use identity_service::{Catalog, IdentityService, IdentityStartError};
 pub use settings::Settings;
 pub use store::OpenError;
 
 /// SQLite takes one call at a time, so more workers would only wait for each other.
 const WORKERS: usize = 1;
+/// How long an idle connection stays open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a graceful stop waits for the requests that run.
 const SHUTDOWN_SECONDS: u64 = 5;
 
@@ -84,10 +96,44 @@ pub enum StartError {
     NotUp,
 }
 
+/// Empties a running Glance.
+#[derive(Clone)]
+pub struct Resetter {
+    store: Arc<store::Store>,
+    data: Arc<data::DataDir>,
+    with_samples: bool,
+}
+
+/// The store could not be emptied; the log says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the embedded Glance could not be emptied")]
+pub struct ResetError;
+
+impl Resetter {
+    /// Deletes every image with its data, and forgets that there were any; then adds the sample
+    /// images, where the settings want them. Blocks.
+    pub fn reset(&self) -> Result<(), ResetError> {
+        let emptied = self.store.write(|connection| {
+            store::images::delete_all(connection)?;
+            // Before the commit: afterwards the file of a new image could be among them.
+            self.data.clear().map_err(|error| {
+                tracing::error!(%error, "cannot remove the data of images");
+                error::Fault::internal()
+            })?;
+            if self.with_samples {
+                samples::add_to_empty(connection)?;
+            }
+            Ok(())
+        });
+        emptied.map_err(|_| ResetError)
+    }
+}
+
 /// A running Glance. It answers from the moment it is made, and ends when it is stopped or dropped.
 pub struct EmbeddedGlance {
     endpoint: Url,
     sample_image: Option<String>,
+    resetter: Resetter,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,6 +165,12 @@ impl EmbeddedGlance {
     #[must_use]
     pub fn sample_image(&self) -> Option<&str> {
         self.sample_image.as_deref()
+    }
+
+    /// For emptying this one.
+    #[must_use]
+    pub fn resetter(&self) -> Resetter {
+        self.resetter.clone()
     }
 
     /// Takes no more requests and waits for the end; graceful lets those that run finish.
@@ -190,7 +242,7 @@ impl Builder {
             .read(samples::to_show)
             .map_err(|_| StartError::Samples)?;
         let listen_error = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(listen_error)?;
+        let listener = listen(&self.settings).map_err(listen_error)?;
         let base = format!("http://{}", listener.local_addr().map_err(listen_error)?);
         let endpoint = Url::parse(&base).map_err(|_| StartError::NotUp)?;
         let uri = self.settings.www_authenticate_uri.as_deref();
@@ -204,6 +256,11 @@ impl Builder {
                 .map_err(|_| StartError::NotUp)?,
             uploads: upload::Uploads::new(self.settings.inspect_formats),
         };
+        let resetter = Resetter {
+            store: Arc::clone(&state.store),
+            data: Arc::clone(&state.data),
+            with_samples: self.settings.sample_images,
+        };
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("embedded-glance".to_owned())
@@ -214,9 +271,20 @@ impl Builder {
         Ok(EmbeddedGlance {
             endpoint,
             sample_image,
+            resetter,
             handle,
             thread: Some(thread),
         })
+    }
+}
+
+fn listen(settings: &Settings) -> std::io::Result<TcpListener> {
+    let address = settings.listen;
+    match TcpListener::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && settings.any_port_if_taken => {
+            TcpListener::bind((address.ip(), 0))
+        }
+        bound => bound,
     }
 }
 
@@ -251,15 +319,24 @@ fn run(
 ) {
     let state = web::Data::new(state);
     let outcome = actix_web::rt::System::new().block_on(async move {
-        let server = HttpServer::new(move || {
-            App::new()
+        let factory = move || {
+            let app = App::new()
                 .app_data(state.clone())
-                .default_service(web::to(server::handle))
-        })
-        .workers(WORKERS)
-        .shutdown_timeout(SHUTDOWN_SECONDS)
-        .disable_signals()
-        .listen(listener);
+                .default_service(web::to(server::handle));
+            let accept = fn_service(|io: TcpStream| async {
+                let peer = io.peer_addr().ok();
+                Ok((EscapingStream::new(io), peer))
+            });
+            let http = HttpService::build()
+                .keep_alive(KEEP_ALIVE)
+                .h1(map_config(app, |()| AppConfig::default()));
+            accept.and_then(http)
+        };
+        let server = Server::build()
+            .workers(WORKERS)
+            .shutdown_timeout(SHUTDOWN_SECONDS)
+            .disable_signals()
+            .listen("embedded-glance", listener, factory);
         let server = match server {
             Ok(server) => server.run(),
             Err(error) => {

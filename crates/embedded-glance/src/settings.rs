@@ -8,6 +8,8 @@ use std::path::PathBuf;
 pub struct Settings {
     /// Where to listen. Port 0 is any free one.
     pub listen: SocketAddr,
+    /// Whether another free port is taken when that of `listen` is not free.
+    pub any_port_if_taken: bool,
     /// The SQLite file that holds the images. None keeps them in memory, for the life of the process.
     pub database: Option<PathBuf>,
     /// The folder for the data of images. None is a folder beside the database, named after it with
@@ -25,6 +27,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            any_port_if_taken: false,
             database: None,
             data_dir: None,
             inspect_formats: true,

@@ -2,9 +2,10 @@
 
 use super::fault::ApiError;
 use super::headers::NovaHeaders;
-use super::labels::{self, LABELS};
+use super::labels::LABELS;
 use super::links;
 use super::microversion::Microversion;
+use super::request_labels;
 use super::response;
 use super::routes::{self, Route};
 use super::service::NovaService;
@@ -18,6 +19,7 @@ use crate::http::response::Response;
 use crate::http::{HttpError, RequestIds};
 use crate::telemetry::metrics::ApiLabels;
 use crate::upstream::runtime::Spawner;
+use crate::util::byte_budget::ByteBudget;
 use actix_web::http::StatusCode;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub struct NovaApi {
     pub auth: Authenticator,
     /// The image operations.
     pub service: Arc<NovaService>,
+    /// The budget for bodies of requests.
+    pub request_memory: ByteBudget,
     /// The `[cache]` switch.
     pub cached: bool,
     /// The runtime of upstream work.
@@ -53,7 +57,7 @@ impl Api for NovaApi {
     }
 
     fn route_label(&self, route: &Route<'_>) -> usize {
-        labels::route(route) as usize
+        request_labels::route(route) as usize
     }
 
     async fn handle<'r>(&'r self, context: RequestContext<'r>, route: Route<'r>) -> Response {
@@ -87,10 +91,11 @@ impl NovaApi {
         self.service.max_microversion()
     }
 
-    pub(super) fn body_limits(&self) -> BodyLimits {
+    pub(super) fn body_limits(&self) -> BodyLimits<'_> {
         BodyLimits {
             max: self.server.max_body,
             timeout: self.server.body_timeout,
+            memory: &self.request_memory,
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod cache_query;
+mod dispatch;
 pub mod fault;
 pub mod handler_response;
 pub mod headers;
@@ -22,6 +23,7 @@ pub mod microversion;
 mod not_found_page;
 mod pipeline;
 pub mod python;
+mod request_labels;
 mod response;
 pub mod routes;
 pub mod service;

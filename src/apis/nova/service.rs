@@ -1,26 +1,19 @@
 //! What every handler works with.
 
 use super::fault::{ApiError, GlanceOperation};
-use super::handler_response::HandlerResponse;
 use super::json::Json;
 use super::links::LinkBase;
 use super::max_microversion::MaxMicroversion;
 use super::microversion::Microversion;
 use super::routes::{Api, Operation};
-use super::view::Detail;
-use super::{images, metadata};
-use crate::cache::{CacheOutcome, Cacheability, Fetched, ReadThrough};
+use crate::cache::ReadThrough;
 use crate::config;
 use crate::glance::{CallContext, GlanceError, ImageId};
 use crate::http::HttpError;
 use crate::http::response_memory::ResponseMemory;
 use crate::images::{ImageService, UpdateError, WriteError, Writer};
-use crate::upstream::runtime::Spawner;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
 
 /// The handlers of Nova's image API.
 #[derive(Debug)]
@@ -85,62 +78,6 @@ impl NovaService {
     pub fn max_microversion(&self) -> Microversion {
         Microversion::new(2, self.max_microversion.minor())
     }
-
-    /// Answers a request by way of the cache, in a task of its own on the upstream runtime. The task
-    /// goes on when the client leaves, but for a write of which nothing was sent; `permit` is held
-    /// until it ends.
-    pub async fn respond(
-        self: &Arc<Self>,
-        input: OperationInput,
-        cacheability: Cacheability,
-        spawner: &Spawner,
-        span: Span,
-        permit: impl Send + 'static,
-    ) -> Result<(HandlerResponse, Option<CacheOutcome>), ApiError> {
-        let _canceled_on_drop = input.cancellation.clone().drop_guard();
-        let service = Arc::clone(self);
-        let work = async move {
-            let _permit = permit;
-            service.answer(input).await
-        };
-        let work = work.instrument(span);
-        let found = match cacheability {
-            Cacheability::Cacheable(query) => self.reads.fetch(query, spawner, fetch(work)).await?,
-            Cacheability::Uncacheable(reason) => {
-                self.reads.bypass(reason, spawner, fetch(work)).await?
-            }
-            Cacheability::NotApplicable => return Ok((spawner.run(work).await??, None)),
-        };
-        let response = HandlerResponse::chunks(found.body);
-        Ok((response, Some(found.outcome)))
-    }
-
-    /// Calls the handler of the operation.
-    async fn answer(&self, request: OperationInput) -> Result<HandlerResponse, ApiError> {
-        match request.operation {
-            Operation::ListImages => images::list(self, request, Detail::Basic).await,
-            Operation::DetailImages => images::list(self, request, Detail::Full).await,
-            Operation::ShowImage => images::show(self, request).await,
-            Operation::ListMetadata => metadata::list(self, request).await,
-            Operation::ShowMetadataItem => metadata::show(self, request).await,
-            Operation::DeleteImage => images::delete(self, request).await,
-            Operation::CreateMetadata => metadata::create(self, request).await,
-            Operation::ReplaceMetadata => metadata::replace(self, request).await,
-            Operation::UpdateMetadataItem => metadata::update(self, request).await,
-            Operation::DeleteMetadataItem => metadata::delete(self, request).await,
-        }
-    }
-}
-
-/// The work as the cache takes it.
-fn fetch(
-    work: impl Future<Output = Result<HandlerResponse, ApiError>> + Send + 'static,
-) -> BoxFuture<'static, Result<Fetched, ApiError>> {
-    let fetched = |response: HandlerResponse| Fetched {
-        body: response.body,
-        transitional: response.transitional,
-    };
-    work.map(move |result| result.map(fetched)).boxed()
 }
 
 /// Adds to a failure of Glance what Glance was asked for.

@@ -3,10 +3,10 @@
 use super::api::NovaApi;
 use super::fault::ApiError;
 use super::headers::{API_VERSION, NOVA_API_VERSION, NovaHeaders};
-use super::labels::{self, VersionLabel};
+use super::labels::VersionLabel;
 use super::microversion::{self, Microversion, Negotiation};
 use super::routes::Api;
-use super::{list_query, media_type, response, versions};
+use super::{list_query, media_type, request_labels, response, versions};
 use crate::http::context::RequestContext;
 use crate::http::response::Response;
 use actix_web::http::StatusCode;
@@ -62,7 +62,7 @@ impl NovaApi {
         };
         match microversion::negotiate(values(API_VERSION), values(NOVA_API_VERSION), max) {
             Negotiation::Accepted(version) => {
-                let family = labels::version(api, version) as usize;
+                let family = request_labels::version(api, version) as usize;
                 context.observer.version(family, Some(version.numbers()));
                 *headers = NovaHeaders::Versioned(version);
                 Ok(version)

@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::metrics::Exposition;
 use crate::upstream::{self, OutlierDetection};
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path, query_param};
@@ -279,9 +280,10 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
     let expected: Vec<_> = (0..95).map(|number| format!("\"{number}\"")).collect();
     assert_eq!(ids, expected);
     let mut metrics = crate::telemetry::metrics::Metrics::default();
-    metrics.register(|registry| glance.metrics().register(registry));
+    metrics.register(|registry| glance.metrics().register(registry, "glance", "Glance"));
     let failovers = "nova_image_proxy_glance_failovers_total 1\n";
-    assert!(metrics.text().contains(failovers), "{}", metrics.text());
+    let text = metrics.text(Exposition::Prometheus);
+    assert!(text.contains(failovers), "{text}");
     assert!(failing.received_requests().await.unwrap().len() >= 4);
 }
 

@@ -5,7 +5,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
-use super::fixture::{Fixture, accepted, not_found, unauthorized, validation, validation_by};
+use super::fixture::{
+    Fixture, accepted, authentication, issued, not_found, unauthorized, validation, validation_by,
+};
 use crate::keystone::testing::{self, merged};
 use crate::keystone::{Catalogs, Error, ExpiredTokens, InvalidToken, NoImageEndpoint, Unavailable};
 
@@ -266,7 +268,8 @@ async fn a_service_token_needs_a_role_and_stands_above_access_rules() {
 
 #[tokio::test]
 async fn an_expired_token_is_valid_together_with_a_service_token() {
-    let fixture = Fixture::new().await;
+    let settings = json!({"username": "gateway", "password": "hunter2", "project_name": "service"});
+    let fixture = Fixture::with(settings, Catalogs::NotWanted).await;
     let service = testing::token(json!({"roles": [{"name": "service"}]}));
     let member = testing::token(json!({}));
     let keystone = &fixture.keystone;
@@ -278,6 +281,10 @@ async fn an_expired_token_is_valid_together_with_a_service_token() {
 
     fixture.clock.advance(16 * 60);
     fixture.validations_get(accepted()).await;
+    authentication()
+        .respond_with(issued("own", &fixture.clock, 3600))
+        .mount(&fixture.server)
+        .await;
     assert_eq!(
         keystone.validate("a").await.unwrap_err(),
         Error::InvalidToken
@@ -287,11 +294,15 @@ async fn an_expired_token_is_valid_together_with_a_service_token() {
     // On its own the token stays invalid.
     assert!(matches!(keystone.cached("a"), Some(Err(InvalidToken))));
     let requests = fixture.requests().await;
-    let queries: Vec<_> = requests.iter().map(|request| request.url.query()).collect();
+    let validations = requests.iter().filter(|it| it.method.as_str() == "GET");
+    let queries: Vec<_> = validations.map(|it| it.url.query()).collect();
     assert_eq!(
         queries,
         [Some("nocatalog"), Some("nocatalog&allow_expired=1")]
     );
+    // An expired token cannot validate itself.
+    let expired = Fixture::new().await.keystone.expired_tokens(Some(&service));
+    assert_eq!(expired, ExpiredTokens::Rejected);
 }
 
 #[tokio::test]

@@ -303,7 +303,8 @@ fn odd_but_true() -> Vec<Case> {
         let chunks = text.chars().map(|c| format!("01;x=y\r\n{c}\r\n"));
         chunks.collect()
     };
-    let chunks = format!("{}09;x=y\r\n{ID}\r\n{}", tiny(before), tiny(after));
+    let id = format!("{:02x};x=y\r\n{ID}\r\n", ID.len());
+    let chunks = format!("{}{id}{}", tiny(before), tiny(after));
     let chunked =
         format!("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\nA: b\r\n\r\n");
     let whole = format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n{both}");

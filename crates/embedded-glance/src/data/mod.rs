@@ -117,6 +117,17 @@ impl DataDir {
         Ok(())
     }
 
+    /// Removes the data of every image; uploads that are being written stay.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join("images"))? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(is_image_id) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// A new file for an upload.
     pub(crate) fn incoming(&self) -> io::Result<Incoming> {
         let name = uuid::Uuid::new_v4().simple().to_string();

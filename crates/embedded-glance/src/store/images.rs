@@ -194,6 +194,13 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
+/// Deletes every image, and forgets the ids that were taken.
+pub(crate) fn delete_all(connection: &Connection) -> Result<(), Fault> {
+    connection.execute("DELETE FROM images", [])?;
+    connection.execute("DELETE FROM deleted_images", [])?;
+    Ok(())
+}
+
 /// Images whose upload a process did not finish wait for data again.
 pub(crate) fn end_uploads(connection: &Connection) -> Result<(), Fault> {
     connection.execute(
