@@ -1,4 +1,4 @@
-//! Whether the last exchanges with a service all failed for a reason that an operator must mend.
+//! Whether the last exchanges with a service all failed for a reason that an operator must fix.
 
 use std::collections::VecDeque;
 use std::time::Duration;
