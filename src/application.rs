@@ -138,10 +138,7 @@ impl Application {
         show(&mut metrics, &mode, settings, log);
         let response_memory = ResponseMemory::new(settings.server.max_response_memory);
         show_response_memory(&mut metrics, &response_memory);
-        let budgets = Budgets {
-            requests: ByteBudget::new(settings.server.max_request_memory),
-            glance: ByteBudget::new(settings.glance.max_response_memory),
-        };
+        let budgets = Budgets::new(settings);
         budgets.show(&mut metrics);
         let upstream_spawner = spawner.clone();
         let nova = nova_api(
@@ -427,6 +424,13 @@ struct Budgets {
 }
 
 impl Budgets {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            requests: ByteBudget::new(settings.server.max_request_memory),
+            glance: ByteBudget::new(settings.glance.max_response_memory),
+        }
+    }
+
     fn show(&self, metrics: &mut Metrics) {
         let budgets = [
             (
