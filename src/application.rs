@@ -32,7 +32,7 @@ use url::Url;
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The settings do not allow what was found at start.
+    /// The settings do not allow the socket that was inherited, or another state found at start.
     #[error("{0}")]
     Settings(Violation),
     /// The runtime for upstream calls cannot start.
