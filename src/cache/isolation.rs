@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::keystone::testing;
 
-    /// What decides, as plain values.
+    /// The deciding values, in plain form.
     #[derive(Debug, Clone, PartialEq, Eq)]
     struct Parts {
         user: String,

@@ -32,7 +32,7 @@ pub struct InvalidHost;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host<'r>(Cow<'r, str>);
 
-/// What links to this gateway begin with.
+/// The start of links to this gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicOrigin<'r> {
     is_secure: bool,
