@@ -58,13 +58,20 @@ impl From<SocketAddr> for Host<'_> {
 }
 
 impl<'r> PublicOrigin<'r> {
+    /// `prefix` is empty, or a path without a trailing slash.
+    #[must_use]
+    pub fn new(is_secure: bool, host: Host<'r>, prefix: &'r str) -> Self {
+        Self {
+            is_secure,
+            host,
+            prefix,
+        }
+    }
+
     /// The address that `request` was sent to.
     pub fn of(request: &'r HttpRequest, server: &'r config::Server) -> Result<Self, InvalidHost> {
-        let own = Self {
-            is_secure: request.app_config().secure(),
-            host: own_host(request)?,
-            prefix: &server.path_prefix,
-        };
+        let is_secure = request.app_config().secure();
+        let own = Self::new(is_secure, own_host(request)?, &server.path_prefix);
         let is_trusted = request
             .peer_addr()
             .is_some_and(|peer| server.trusts(peer.ip()));

@@ -26,7 +26,7 @@ pub enum QueryError {
 
 /// A list request: what to ask Glance for, and what the next link repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListRequest {
+pub struct ListQuery {
     /// The query to Glance.
     pub images: ImageQuery,
     /// The parameters known to Nova, sorted; what the next link is made of.
@@ -55,7 +55,7 @@ pub fn check_utf8(query: &str) -> Result<(), QueryError> {
 }
 
 /// Reads the query string of `GET /images` or `GET /images/detail`.
-pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
+pub fn parse_list(query: &str) -> Result<ListQuery, QueryError> {
     let mut pairs = pairs(query)?;
     pairs.retain(|(name, _)| {
         KNOWN.contains(&name.as_str())
@@ -83,7 +83,7 @@ pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
     };
     // In the link the largest of a repeated parameter counts, as Nova builds it from sorted pairs.
     pairs.sort();
-    Ok(ListRequest {
+    Ok(ListQuery {
         images,
         link: pairs.into_iter().collect(),
     })

@@ -1,6 +1,6 @@
 //! `Accept` and `Content-Type`, as far as Nova looks at them.
 
-use super::routes::Api;
+use super::routes::ApiVersion;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 /// Nova's own media type, answered only to clients that ask for it.
@@ -108,12 +108,12 @@ pub fn is_supported_content_type(headers: &HeaderMap) -> bool {
 
 /// An API version asked for by media type, which counts where the path names none.
 #[must_use]
-pub fn version(headers: &HeaderMap) -> Option<Api> {
+pub fn version(headers: &HeaderMap) -> Option<ApiVersion> {
     let of_type = text(headers, CONTENT_TYPE).and_then(|value| ranges(value).next()?.version);
     let asked = of_type.or_else(|| best(text(headers, ACCEPT)?)?.1.version)?;
     match asked {
-        "2" => Some(Api::V2),
-        "2.1" => Some(Api::V21),
+        "2" => Some(ApiVersion::V2),
+        "2.1" => Some(ApiVersion::V21),
         _ => None,
     }
 }
@@ -240,16 +240,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case("Accept", "application/json;version=2", Some(Api::V2))]
-    #[case("Accept", "application/json;version=2.1", Some(Api::V21))]
+    #[case("Accept", "application/json;version=2", Some(ApiVersion::V2))]
+    #[case("Accept", "application/json;version=2.1", Some(ApiVersion::V21))]
     #[case("Accept", "application/json;version=3", None)]
     #[case("Accept", "text/html;version=2.1", None)]
-    #[case("Content-Type", "application/json;version=2", Some(Api::V2))]
+    #[case("Content-Type", "application/json;version=2", Some(ApiVersion::V2))]
     #[case("X-Other", "application/json;version=2", None)]
     fn a_media_type_can_name_a_version(
         #[case] name: &str,
         #[case] value: &str,
-        #[case] api: Option<Api>,
+        #[case] api: Option<ApiVersion>,
     ) {
         assert_eq!(version(&with(name, value)), api);
     }
