@@ -1,4 +1,4 @@
-//! The cache key of a read: everything that its response depends on besides Glance's state.
+//! The cache key of a read, from its typed request.
 
 use super::fault::ApiError;
 use super::list_query::ListQuery;
