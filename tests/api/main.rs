@@ -65,6 +65,8 @@ mod read_after_write;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
+mod recording_upstream;
+#[cfg(test)]
 #[path = "../openstack/replay/mod.rs"]
 mod replay;
 #[cfg(test)]
@@ -73,6 +75,8 @@ mod request_table;
 mod response_memory;
 #[cfg(test)]
 mod restart;
+#[cfg(test)]
+mod reverse_proxy;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
