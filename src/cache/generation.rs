@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What a response depends on.
+/// The images that a response depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheTag {
     /// A list: every image.

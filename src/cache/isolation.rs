@@ -153,7 +153,7 @@ mod tests {
     use crate::keystone::DigestKey;
     use crate::keystone::testing;
 
-    /// What decides, as plain values.
+    /// The deciding values, in plain form.
     #[derive(Debug, Clone, PartialEq, Eq)]
     struct Parts {
         user: String,

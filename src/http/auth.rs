@@ -1,6 +1,6 @@
 //! Authentication: from a request's tokens to its [`AuthContext`].
 //!
-//! Identity is only what Keystone said of the token. `X-Project-Id`, `X-Roles` and the like that a
+//! Only Keystone's description of the token identifies the caller. `X-Project-Id`, `X-Roles` and the like that a
 //! client sends are never read, and nothing but the token itself travels on.
 
 use super::context::RequestContext;
@@ -61,7 +61,7 @@ pub enum AuthError {
     /// No token, an invalid one, or one whose access rules do not allow the request.
     #[error("no valid token")]
     Unauthorized,
-    /// Keystone could not be asked, or gave an invalid response.
+    /// Keystone was unavailable, or sent an invalid response.
     #[error(transparent)]
     KeystoneUnavailable(keystone::Error),
     /// The request's deadline passed first.

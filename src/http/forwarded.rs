@@ -32,7 +32,7 @@ pub struct InvalidHost;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host<'r>(Cow<'r, str>);
 
-/// The beginning of links to this gateway.
+/// The start of links to this gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicOrigin<'r> {
     is_secure: bool,
