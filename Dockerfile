@@ -6,6 +6,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY benches benches
 COPY crates crates
 COPY src src
+COPY tests/support tests/support
 RUN cargo build --release --locked --bin nova-image-proxy
 
 FROM debian:bookworm-slim

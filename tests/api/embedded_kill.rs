@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use test_support::client::{IMAGE_PATCH, Request, Response, send};
 
 use serde_json::json;
-
-use crate::raw::{Answer, IMAGE_PATCH, Request, send};
 
 const WRITERS: u64 = 4;
 /// The least and the most time that a process lives, in milliseconds.
@@ -62,7 +61,7 @@ fn data(seed: u64, size: usize) -> Vec<u8> {
         .collect()
 }
 
-fn ask(base: &str, method: &str, path: &str, media: &str, body: Option<&[u8]>) -> Option<Answer> {
+fn ask(base: &str, method: &str, path: &str, media: &str, body: Option<&[u8]>) -> Option<Response> {
     let request = Request {
         method,
         path,
@@ -78,20 +77,19 @@ fn write(base: &str, mut seed: u64, is_over: &AtomicBool) -> BTreeMap<u64, Known
     while !is_over.load(Ordering::SeqCst) {
         seed += 1;
         let known = images.entry(seed).or_insert_with(Known::default);
-        let change =
-            |known: &mut Known, what, method, path: &str, media, body: Option<&[u8]>| {
-                let path = path.replace("{id}", &id(seed));
-                known.unanswered = Some(what);
-                let answer = ask(base, method, &path, media, body)?;
-                assert!(
-                    answer.status < 300,
-                    "{what}: {} {}",
-                    answer.status,
-                    answer.text()
-                );
-                known.unanswered = None;
-                Some(())
-            };
+        let change = |known: &mut Known, what, method, path: &str, media, body: Option<&[u8]>| {
+            let path = path.replace("{id}", &id(seed));
+            known.unanswered = Some(what);
+            let answer = ask(base, method, &path, media, body)?;
+            assert!(
+                answer.status < 300,
+                "{what}: {} {}",
+                answer.status,
+                answer.text()
+            );
+            known.unanswered = None;
+            Some(())
+        };
         let body =
             json!({"id": id(seed), "name": "", "disk_format": "raw", "container_format": "bare"});
         let body = body.to_string();

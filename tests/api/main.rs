@@ -9,8 +9,6 @@ mod chaos;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
-mod connection;
-#[cfg(test)]
 mod echo_api;
 #[cfg(test)]
 mod embedded_glance;
@@ -23,13 +21,7 @@ mod endpoints;
 #[cfg(test)]
 mod expectations;
 #[cfg(test)]
-mod footprint;
-#[cfg(test)]
-mod fuzzed;
-#[cfg(test)]
-mod gateway;
-#[cfg(test)]
-mod glance_stub;
+mod fuzz_corpus;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
@@ -37,28 +29,15 @@ mod image_ids;
 #[cfg(test)]
 mod invalid_responses;
 #[cfg(test)]
-mod keystone;
-#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod malformed_requests;
 #[cfg(test)]
-mod misbehaving_server;
+mod memory_usage;
 #[cfg(test)]
 mod pipelining;
 #[cfg(test)]
-mod process;
-#[cfg(test)]
-#[path = "../../fuzz/properties/mod.rs"]
-mod properties;
-#[cfg(test)]
-#[path = "../openstack/raw.rs"]
-mod raw;
-#[cfg(test)]
 mod recorded;
-#[cfg(test)]
-#[path = "../openstack/replay/mod.rs"]
-mod replay;
 #[cfg(test)]
 mod request_table;
 #[cfg(test)]
@@ -68,15 +47,10 @@ mod restart;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-#[path = "../openstack/server.rs"]
-mod server;
-#[cfg(test)]
 mod slow_clients;
 #[cfg(test)]
 mod stale;
 #[cfg(test)]
 mod telemetry;
-#[cfg(test)]
-mod wire;
 #[cfg(test)]
 mod writes;
