@@ -41,13 +41,13 @@ reference: ## every recorded answer asked of Nova itself, without the gateway
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## the tests that count, at their full numbers: chaos, stale reads, the wall, restarts, slow clients; hours
+soak: ## the tests that count, at their full numbers: chaos, reads after writes, cache isolation, restarts, slow clients; hours
 	CHAOS_SECONDS=600 cargo test --test api chaos:: -- --nocapture --test-threads=1
-	STALE_READS=1000000 cargo test --release --test api stale:: -- --nocapture
+	STALE_READS=1000000 cargo test --release --test api read_after_write:: -- --nocapture
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --dir $(TEST_STACK) >/dev/null; \
-	WALL_REQUESTS=100000 SILENT_CLOSE_WRITES=1000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
-	cargo test --features openstack-tests --test openstack -- wall:: closes_each_connection --nocapture --test-threads=1; \
+	ISOLATION_REQUESTS=100000 SILENT_CLOSE_WRITES=1000 OPENSTACK_STACK=$(TEST_STACK)/stack.json \
+	cargo test --features openstack-tests --test openstack -- cache_isolation:: closes_each_connection --nocapture --test-threads=1; \
 	RESTART_REQUESTS=200000 SLOW_CLIENTS=5000 \
 	cargo test --test api -- restart:: slow_clients:: --nocapture --test-threads=1
 

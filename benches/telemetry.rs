@@ -3,11 +3,12 @@
 //!     cargo bench --bench telemetry
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use nova_image_proxy::config::LogFormat;
+use nova_image_proxy::config::{Log, LogFormat};
 use nova_image_proxy::telemetry::access_log::{AccessLog, AccessLogEntry};
 use nova_image_proxy::telemetry::log_writer::LogWriter;
 use nova_image_proxy::telemetry::metrics::{
-    ApiLabels, ApiRequestMetrics, CacheLabel, MethodLabel, Metrics, RequestSample, StatusLabel,
+    ApiLabels, ApiRequestMetrics, CacheLabel, Exposition, MethodLabel, Metrics, RequestSample,
+    StatusLabel,
 };
 use std::hint::black_box;
 use std::io;
@@ -27,6 +28,7 @@ fn count(api: &ApiRequestMetrics) {
         status: StatusLabel::of(Some(200)),
         version: 1,
         cache: Some(CacheLabel::Hit),
+        response_bytes: 2992,
         duration: Duration::from_micros(9),
     }));
 }
@@ -34,16 +36,20 @@ fn count(api: &ApiRequestMetrics) {
 fn record() -> AccessLogEntry<'static> {
     black_box(AccessLogEntry {
         request_id: "req-11111111-2222-4333-8444-555555555555",
-        global_id: Some("req-11111111-2222-4333-8444-666666666666"),
-        client: Some(([192, 0, 2, 17], 50_000).into()),
-        project: Some("0123456789abcdef0123456789abcdef"),
-        user: Some("fedcba9876543210fedcba9876543210"),
+        global_request_id: Some("req-11111111-2222-4333-8444-666666666666"),
+        trace_id: None,
+        client: Some([192, 0, 2, 17].into()),
+        client_port: Some(50_000),
+        proxy: None,
+        project_id: Some("0123456789abcdef0123456789abcdef"),
+        user_id: Some("fedcba9876543210fedcba9876543210"),
         method: "GET",
         api: "compute",
         route: "/images/{image_id}",
         path: "/v2.1/images/11111111-2222-4333-8444-555555555555",
         status: Some(200),
-        version: Some((2, 35)),
+        response_bytes: 2992,
+        microversion: Some((2, 35)),
         cache: Some(CacheLabel::Hit),
         upstream: Duration::ZERO,
         duration: Duration::from_micros(9),
@@ -72,7 +78,7 @@ fn counting(criterion: &mut Criterion) {
         assert!(busy.join().is_ok());
     });
     criterion.bench_function("all metrics as text", |bench| {
-        bench.iter(|| metrics.text().len());
+        bench.iter(|| metrics.text(Exposition::Prometheus).len());
     });
 }
 
@@ -83,7 +89,13 @@ fn logging(criterion: &mut Criterion) {
         let Ok((sink, flush)) = LogWriter::start(io::sink(), 1 << 20, |_| Vec::new()) else {
             return;
         };
-        let log = AccessLog::new(sink, format);
+        let log = AccessLog::new(
+            sink,
+            &Log {
+                format,
+                ..Log::default()
+            },
+        );
         criterion.bench_function(&format!("an access line as {name}"), |bench| {
             bench.iter(|| log.write(&record()));
         });

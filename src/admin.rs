@@ -3,10 +3,10 @@
 use crate::readiness::Readiness;
 use crate::server::BindError;
 use crate::server::socket::listen;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Exposition, Metrics};
 use actix_web::dev::ServerHandle;
 use actix_web::http::Method;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use actix_web::web::{Data, block, post, resource};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use std::net::SocketAddr;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Connections the kernel holds until the worker accepts them.
 const BACKLOG: u32 = 128;
+/// Connections at a time; load balancers and scrapers need a handful. An idle one ends after five seconds.
+const MAX_CONNECTIONS: usize = 128;
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 /// The body of `/` and of every 404.
@@ -58,11 +60,12 @@ impl Admin {
                 .service(resource("/").to(index))
                 .service(resource("/healthcheck").to(healthcheck))
                 .service(resource("/ready").to(ready))
-                .service(resource("/metrics").to(openmetrics))
+                .service(resource("/metrics").to(self::metrics))
                 .default_service(actix_web::web::to(not_found))
         };
         let server = HttpServer::new(app)
             .workers(1)
+            .max_connections(MAX_CONNECTIONS)
             .disable_signals()
             .listen(listener)
             .map_err(failed)?
@@ -102,8 +105,13 @@ fn answer_to(method: &Method) -> Answer {
 }
 
 /// Empties the embedded Glance, for a test suite.
+#[expect(
+    clippy::redundant_closure,
+    reason = "the function behind the pointer cannot be moved"
+)]
 async fn reset_store(reset: Data<Reset>) -> HttpResponse {
-    match block(move || reset()).await {
+    let reset = move || reset();
+    match block(reset).await {
         Ok(true) => HttpResponse::NoContent().finish(),
         Ok(false) | Err(_) => HttpResponse::InternalServerError().finish(),
     }
@@ -159,8 +167,10 @@ async fn ready(request: HttpRequest, readiness: Data<Readiness>) -> HttpResponse
     }
 }
 
-async fn openmetrics(request: HttpRequest, metrics: Data<Metrics>) -> HttpResponse {
-    text(&request, Metrics::MEDIA_TYPE, metrics.text())
+async fn metrics(request: HttpRequest, metrics: Data<Metrics>) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT);
+    let format = Exposition::of_accept(accept.and_then(|value| value.to_str().ok()));
+    text(&request, format.content_type(), metrics.text(format))
 }
 
 async fn not_found() -> HttpResponse {
@@ -213,7 +223,8 @@ mod tests {
         let report: serde_json::Value = answer.json().await.unwrap();
         assert_eq!(report["ready"], true);
         let answer = running.send("GET", "/metrics").await;
-        assert_eq!(answer.headers()["content-type"], Metrics::MEDIA_TYPE);
+        let content_type = answer.headers()["content-type"].clone();
+        assert_eq!(content_type, Exposition::Prometheus.content_type());
         let text = answer.text().await.unwrap();
         assert!(text.contains("_build_info{version="), "{text}");
         running.admin.stop().await;

@@ -22,6 +22,7 @@ use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
+use crate::util::byte_budget::ByteBudget;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,12 +118,23 @@ impl Application {
         };
         let glance_urls = glance_urls(settings, embedded.as_ref());
         let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
-        for url in keystone_url.into_iter().chain(&glance_urls) {
-            metrics.upstream.register_endpoint(url);
+        if let Some(url) = keystone_url {
+            metrics.upstream.register_endpoint("keystone", url, 1);
         }
-        show(&mut metrics, &mode, log);
+        for url in &glance_urls {
+            let max_failures = settings.glance.eject_after;
+            metrics
+                .upstream
+                .register_endpoint("glance", url, max_failures);
+        }
+        show(&mut metrics, &mode, settings, log);
         let response_memory = ResponseMemory::new(settings.server.max_response_memory);
         show_response_memory(&mut metrics, &response_memory);
+        let budgets = Budgets {
+            requests: ByteBudget::new(settings.server.max_request_memory),
+            glance: ByteBudget::new(settings.glance.max_response_memory),
+        };
+        budgets.show(&mut metrics);
         let upstream_spawner = spawner.clone();
         let nova = nova_api(
             settings,
@@ -131,6 +143,7 @@ impl Application {
             spawner,
             endpoints,
             &response_memory,
+            &budgets,
         );
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
         let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
@@ -140,8 +153,8 @@ impl Application {
         metrics.register(|registry| cache.metrics().register(registry));
         let gauges = Arc::clone(&cache);
         metrics.on_scrape(move || gauges.update_gauges());
-        let access_log =
-            (settings.log.access).then(|| AccessLog::new(log.clone(), settings.log.format));
+        show_limits(&mut metrics, settings);
+        let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
         let front = AppState::new(
             settings.server.clone(),
             metrics.requests.clone(),
@@ -320,25 +333,53 @@ fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Ur
     }
 }
 
-/// Adds to the metrics what is counted elsewhere.
-fn show(metrics: &mut Metrics, mode: &AuthBackend, log: &LogWriter) {
-    let help = "Log lines that nobody took in time, or that could not be written";
+/// Adds the metrics of the log and of the token cache.
+fn show(metrics: &mut Metrics, mode: &AuthBackend, settings: &Settings, log: &LogWriter) {
+    let help = "Log lines that came faster than they were read, or that could not be written";
     let dropped = log.dropped();
-    metrics.register_callback("log_lines_lost", help, move || {
+    metrics.register_callback("log_lines_dropped", help, move || {
         MetricValue::Count(dropped.get())
     });
     if let AuthBackend::Keystone(keystone) = mode {
         metrics.tokens(keystone.metrics());
-        let (keystone, help) = (keystone.clone(), "Good tokens that are remembered");
-        metrics.register_callback("token_entries", help, move || gauge(keystone.entries()));
+        let (keystone, help) = (keystone.clone(), "Valid tokens in the token cache");
+        let entries = move || MetricValue::gauge(keystone.entries());
+        metrics.register_callback("token_cache_entries", help, entries);
+        let capacity = settings.auth.token_cache_entries;
+        let help = "Most valid tokens in the token cache (auth.token_cache_entries)";
+        metrics.register_limit("token_cache_capacity_entries", help, capacity);
     }
 }
 
-/// Adds how many requests there are at the moment.
-fn show_requests(metrics: &mut Metrics, gate: &Arc<ConcurrencyLimit>) {
-    let (gate, help) = (Arc::clone(gate), "Requests being answered now");
-    let inside = move || gauge(gate.in_flight() as u64);
-    metrics.register_callback("requests_in_flight", help, inside);
+/// Adds the requests in flight.
+fn show_requests(metrics: &mut Metrics, limit: &Arc<ConcurrencyLimit>) {
+    let (limit, help) = (Arc::clone(limit), "Requests being answered now");
+    let in_flight = move || MetricValue::gauge(limit.in_flight());
+    metrics.register_callback("http_requests_in_flight", help, in_flight);
+}
+
+/// Adds the limits beside the gauges that they bound.
+fn show_limits(metrics: &mut Metrics, settings: &Settings) {
+    let (server, glance) = (&settings.server, &settings.glance);
+    for (name, help, limit) in [
+        (
+            "http_requests_in_flight_limit",
+            "Most requests answered at a time (server.max_in_flight)",
+            server.max_in_flight as u64,
+        ),
+        (
+            "glance_requests_in_flight_limit",
+            "Most requests to Glance at a time (glance.max_in_flight)",
+            glance.max_in_flight as u64,
+        ),
+        (
+            "glance_requests_queued_limit",
+            "Most requests to Glance that wait (glance.max_queue)",
+            glance.max_queue as u64,
+        ),
+    ] {
+        metrics.register_limit(name, help, limit);
+    }
 }
 
 /// Adds the memory of responses.
@@ -346,10 +387,54 @@ fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
     let limit = memory.limit();
     let help = "Bytes of large responses that are rendered or sent";
     let memory = memory.clone();
-    let used = move || gauge(memory.used());
+    let used = move || MetricValue::gauge(memory.used());
     metrics.register_callback("response_memory_bytes", help, used);
     let help = "Most bytes of large responses (server.max_response_memory)";
-    metrics.register_callback("response_memory_limit_bytes", help, move || gauge(limit));
+    metrics.register_limit("response_memory_limit_bytes", help, limit);
+}
+
+/// The budgets of bytes for input.
+struct Budgets {
+    /// Bodies of requests.
+    requests: ByteBudget,
+    /// Bodies of Glance's responses.
+    glance: ByteBudget,
+}
+
+impl Budgets {
+    fn show(&self, metrics: &mut Metrics) {
+        let budgets = [
+            (
+                "request_memory_bytes",
+                "Bytes of request bodies, as sent and as parsed",
+                &self.requests,
+            ),
+            (
+                "upstream_memory_bytes",
+                "Bytes of Glance's responses that are received or in use",
+                &self.glance,
+            ),
+        ];
+        for (name, help, budget) in budgets {
+            let budget = budget.clone();
+            metrics.register_callback(name, help, move || MetricValue::gauge(budget.used()));
+        }
+        let limits = [
+            (
+                "request_memory_limit_bytes",
+                "Most bytes of request bodies (server.max_request_memory)",
+                self.requests.limit(),
+            ),
+            (
+                "upstream_memory_limit_bytes",
+                "Most bytes of Glance's responses (glance.max_response_memory)",
+                self.glance.limit(),
+            ),
+        ];
+        for (name, help, limit) in limits {
+            metrics.register_limit(name, help, limit);
+        }
+    }
 }
 
 /// Adds the clients' connections.
@@ -357,7 +442,7 @@ fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
     type Read = fn(&ConnectionTracker) -> MetricValue;
     let numbers: [(&'static str, &'static str, Read); 4] = [
         ("connections_open", "Connections of clients", |now| {
-            gauge(now.open() as u64)
+            MetricValue::gauge(now.open())
         }),
         (
             "connections_accepted",
@@ -380,12 +465,7 @@ fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
         metrics.register_callback(name, help, move || read(&tracker));
     }
     let help = "Most connections of clients at a time (server.max_connections)";
-    metrics.register_callback("connections_limit", help, move || gauge(limit as u64));
-}
-
-/// A number that goes up and down, as far as it can be shown.
-fn gauge(now: u64) -> MetricValue {
-    MetricValue::Gauge(i64::try_from(now).unwrap_or(i64::MAX))
+    metrics.register_limit("connections_limit", help, limit as u64);
 }
 
 fn nova_api(
@@ -395,6 +475,7 @@ fn nova_api(
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
     response_memory: &ResponseMemory,
+    budgets: &Budgets,
 ) -> NovaApi {
     let call = CallLimits {
         timeout: settings.glance.timeout,
@@ -404,6 +485,7 @@ fn nova_api(
     };
     let cache = Arc::new(ResponseCache::new(&settings.cache));
     NovaApi {
+        request_memory: budgets.requests.clone(),
         auth: Authenticator::new(
             mode,
             settings.cache.isolation,
@@ -414,7 +496,12 @@ fn nova_api(
         service: Arc::new(NovaService {
             reads: ReadThrough::new(Arc::clone(&cache)),
             images: ImageService::new(
-                GlanceClient::new(client, call, endpoints, rules(&settings.glance)),
+                GlanceClient::new(
+                    client.with_memory(&budgets.glance),
+                    call,
+                    endpoints,
+                    rules(&settings.glance),
+                ),
                 cache,
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,

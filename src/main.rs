@@ -4,7 +4,7 @@ use clap::Parser;
 use nova_image_proxy::application::{self, Application};
 use nova_image_proxy::cli::{Cli, Command};
 use nova_image_proxy::config::{self, LoadError, Settings};
-use nova_image_proxy::telemetry::logging;
+use nova_image_proxy::telemetry::{Reopen, logging};
 use std::error::Error;
 use std::process::ExitCode;
 use thiserror::Error;
@@ -82,13 +82,14 @@ fn check(settings: &Settings, warnings: &[String]) -> Result<(), Failure> {
 }
 
 fn serve(settings: &Settings, warnings: &[String]) -> Result<(), Failure> {
-    let (log, _flush) = logging::start(&settings.log)?;
+    let log = logging::start(&settings.log)?;
+    let reopen = log.reopen.clone();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     actix_web::rt::System::new().block_on(async {
-        let application = Application::build(settings, &log)?;
-        let stop = stop_signal().map_err(Failure::Signals)?;
+        let application = Application::build(settings, &log.writer)?;
+        let stop = stop_signal(reopen).map_err(Failure::Signals)?;
         let quickstart = application.quickstart().map(|text| format!("\n{text}"));
         let ready = |address| {
             let quickstart = quickstart.unwrap_or_default();
@@ -100,10 +101,10 @@ fn serve(settings: &Settings, warnings: &[String]) -> Result<(), Failure> {
 
 #[cfg(feature = "embedded")]
 fn glance(arguments: &nova_image_proxy::cli::GlanceArguments) -> Result<(), Failure> {
-    let (_log, _flush) = logging::start(&config::Log::default())?;
+    let log = logging::start(&config::Log::default())?;
     actix_web::rt::System::new().block_on(async {
         let glance = nova_image_proxy::glance_alone::start(arguments)?;
-        let stop = stop_signal().map_err(Failure::Signals)?;
+        let stop = stop_signal(log.reopen.clone()).map_err(Failure::Signals)?;
         say(&glance.ready_line());
         stop.await;
         glance.stop().await;
@@ -111,15 +112,20 @@ fn glance(arguments: &nova_image_proxy::cli::GlanceArguments) -> Result<(), Fail
     })
 }
 
-/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once. SIGHUP, which would
-/// end it too, is only logged.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once. SIGHUP has `log.file`
+/// opened again.
+fn stop_signal(log_file: Option<Reopen>) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: nothing to reload, settings are read at start");
+            if let Some(file) = &log_file {
+                file.request();
+                tracing::info!("SIGHUP: log.file is opened again");
+            } else {
+                tracing::info!("SIGHUP: nothing to reload, settings are read at start");
+            }
         }
     });
     Ok(async move {

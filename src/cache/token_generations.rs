@@ -49,3 +49,22 @@ impl TokenGenerations {
         self.current.invalidate(&token);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keystone::DigestKey;
+
+    #[test]
+    fn the_generations_of_any_number_of_tokens_are_bounded() {
+        let (tokens, key) = (
+            TokenGenerations::new(Duration::from_secs(60)),
+            DigestKey::random().unwrap(),
+        );
+        for number in 0..MAX_TOKENS + 5000 {
+            tokens.read_or_begin(key.digest(&number.to_string()));
+        }
+        tokens.current.run_pending_tasks();
+        assert!(tokens.current.entry_count() <= MAX_TOKENS);
+    }
+}

@@ -43,6 +43,9 @@ pub struct Glance {
     /// Largest response to one call, in bytes.
     #[serde(deserialize_with = "size::deserialize")]
     pub max_answer: usize,
+    /// Most memory of Glance's responses that are received or in use, in bytes; a call beyond it fails.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub max_response_memory: usize,
     /// Most calls at a time; further ones are queued.
     pub max_in_flight: usize,
     /// Most calls in the queue; further ones fail at once.
@@ -69,6 +72,7 @@ impl Default for Glance {
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(2),
             max_answer: 64 << 20,
+            max_response_memory: 256 << 20,
             max_in_flight: 64,
             max_queue: 1024,
             retries: 2,
@@ -93,6 +97,11 @@ impl Glance {
                 MILLISECOND..=DAY,
             ),
             check_size("glance.max_answer", self.max_answer, 4 << 10..=1 << 30),
+            check_size(
+                "glance.max_response_memory",
+                self.max_response_memory,
+                4 << 10..=1 << 40,
+            ),
             check("glance.max_in_flight", self.max_in_flight, 1..=10_000),
             check("glance.max_queue", self.max_queue, 0..=1_000_000),
             check("glance.retries", self.retries, 0..=10),
@@ -107,6 +116,10 @@ impl Glance {
         let mut violations: Vec<Violation> = checks.into_iter().flatten().collect();
         let mut urls = self.endpoints.iter();
         violations.extend(urls.find_map(|url| super::check_url("glance.endpoints", Some(url))));
+        if self.max_response_memory < self.max_answer {
+            let message = "must not be smaller than glance.max_answer";
+            violations.push(Violation::new("glance.max_response_memory", message));
+        }
         if self.eject_at_most < self.eject_for {
             let message = "must not be shorter than glance.eject_for";
             violations.push(Violation::new("glance.eject_at_most", message));

@@ -1,31 +1,39 @@
-//! `[log]`: the log on standard error.
+//! `[log]`: the log.
 
 use super::Violation;
-use super::types::enum_value;
+use super::types::{enum_value, string_list};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use strum::{EnumString, VariantNames};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, Serialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// For a terminal.
     Text,
     /// One JSON object a line.
     Json,
+    /// As oslo.log writes it, for log collectors of OpenStack.
+    Oslo,
 }
 
 /// Settings of the log.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// `text` or `json`.
+    /// `text`, `json` or `oslo`.
     #[serde(deserialize_with = "enum_value::deserialize")]
     pub format: LogFormat,
-    /// Whether each request gets a line when it is answered.
+    /// Whether each request gets a line.
     pub access: bool,
+    /// Starts of `User-Agent`s whose requests for version documents get no line: probes.
+    #[serde(deserialize_with = "string_list::deserialize")]
+    pub access_exclude_agents: Vec<String>,
+    /// A file to append to; empty is standard error.
+    pub file: PathBuf,
     /// A level, or a list of targets with levels; see [`Log::targets`].
     pub level: String,
 }
@@ -35,12 +43,22 @@ impl Default for Log {
         Self {
             format: LogFormat::Text,
             access: true,
+            access_exclude_agents: ["kube-probe", "curl-healthcheck", "osa-proxy-healthcheck"]
+                .map(str::to_owned)
+                .into(),
+            file: PathBuf::new(),
             level: "info".to_owned(),
         }
     }
 }
 
 impl Log {
+    /// `log.file`, if it is set.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        Some(self.file.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// The filter that `level` describes: parts separated by commas, each a level for all targets
     /// or `target=level`. Without the former, targets that are not named log at `info`. `quiet` are
     /// levels of targets that `level` does not name.

@@ -34,6 +34,9 @@ pub struct Server {
     /// Largest request body, in bytes (Nova's own limit by default).
     #[serde(deserialize_with = "size::deserialize")]
     pub max_body: usize,
+    /// Most memory of request bodies, as sent and as parsed, in bytes; further ones get a 503.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub max_request_memory: usize,
     /// Most memory of responses that are rendered or sent, in bytes; further ones get a 503.
     #[serde(deserialize_with = "size::deserialize")]
     pub max_response_memory: usize,
@@ -75,6 +78,7 @@ impl Default for Server {
             backlog: 1024,
             max_uri: 8192,
             max_body: 114_688,
+            max_request_memory: 128 << 20,
             max_response_memory: 256 << 20,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -114,6 +118,11 @@ impl Server {
             // The HTTP library reads no more than 128 KiB of a head.
             check_size("server.max_uri", self.max_uri, 256..=64 << 10),
             check_size("server.max_body", self.max_body, 1..=1 << 30),
+            check_size(
+                "server.max_request_memory",
+                self.max_request_memory,
+                1 << 20..=1 << 40,
+            ),
             check_size(
                 "server.max_response_memory",
                 self.max_response_memory,

@@ -46,7 +46,7 @@ pub enum GlanceError {
     /// Bytes that are not HTTP: Glance may have acted.
     #[error("the response is not HTTP: {0}")]
     InvalidHttp(String),
-    /// Timed out: Glance may have acted, or may still act.
+    /// Timed out, or too little memory for the response: Glance may have acted, or may still act.
     #[error("Glance is unavailable: {0}")]
     Unavailable(String),
     /// A status from 500 on, of Glance or of a proxy before it.
@@ -65,7 +65,9 @@ impl From<TransportError> for GlanceError {
         match error {
             TransportError::Connect(_) => Self::NotSent(error.to_string()),
             TransportError::Interrupted(_) => Self::Interrupted(error.to_string()),
-            TransportError::Timeout => Self::Unavailable(error.to_string()),
+            TransportError::Timeout | TransportError::MemoryFull(_) => {
+                Self::Unavailable(error.to_string())
+            }
             TransportError::InvalidHttp(_) => Self::InvalidHttp(error.to_string()),
             TransportError::TooLarge { .. } => Self::InvalidResponse(error.to_string()),
         }

@@ -9,6 +9,7 @@ use super::error::GlanceError;
 use super::model::{Image, ImagePage, json_str};
 use super::page::{PageRequest, PageResponse};
 use super::query::ImageQuery;
+use crate::telemetry::trace_context::TaskScope;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::future::Future;
@@ -243,7 +244,8 @@ impl<S: PageSource> PageStream<S> {
         } else {
             page_size
         };
-        task.spawn(async move { position.fetch(&source, size, page_size, endpoint).await });
+        let fetch = async move { position.fetch(&source, size, page_size, endpoint).await };
+        task.spawn(TaskScope::current().run(fetch));
         self.next = Next::Pending(task);
     }
 

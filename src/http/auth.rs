@@ -16,7 +16,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::time::timeout_at;
-use tracing::Instrument;
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const STORAGE_TOKEN: HeaderName = HeaderName::from_static("x-storage-token");
@@ -246,7 +245,7 @@ impl Authenticator {
             use secrecy::ExposeSecret;
             keystone.validate_with(token.expose_secret(), expired).await
         };
-        let task = self.spawner.run(task.instrument(context.ids.span()));
+        let task = self.spawner.run(context.ids.task_scope().run(task));
         let validated = timeout_at(context.timing.deadline, task).await;
         let validated = validated.map_err(|_| AuthError::Timeout)?;
         let validated = validated.map_err(|TaskAborted| AuthError::Internal)?;

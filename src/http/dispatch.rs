@@ -12,6 +12,7 @@ use super::{error_log, limits};
 use crate::config;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::RequestMetrics;
+use actix_web::body::MessageBody;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -39,9 +40,9 @@ impl AppState {
         access_log: Option<AccessLog>,
     ) -> Self {
         Self {
+            telemetry: RequestTelemetry::new(server.clone(), metrics, access_log),
             server,
             concurrency_limit: Arc::default(),
-            telemetry: RequestTelemetry::new(metrics, access_log),
             apis: Vec::new(),
         }
     }
@@ -138,6 +139,7 @@ pub async fn serve(state: Data<AppState>, request: HttpRequest, payload: Payload
     let observer = RequestObserver::begin(&state.telemetry, &request, &ids);
     let response = state.dispatch(&request, payload, &ids, &observer).await;
     error_log::log(&ids, &response);
-    observer.responded(response.status());
-    response.into_http()
+    let response = response.into_http();
+    observer.responded(response.status(), response.body().size());
+    response
 }

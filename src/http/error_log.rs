@@ -2,6 +2,7 @@
 
 use super::request_ids::RequestIds;
 use super::response::Response;
+use crate::telemetry::trace_context::TraceContext;
 use std::error::Error;
 
 /// Logs a response that failed through no fault of its client.
@@ -9,7 +10,8 @@ pub(super) fn log(ids: &RequestIds, response: &Response) {
     if let Some(cause) = response.failure() {
         tracing::warn!(
             request_id = ids.local(),
-            global_id = ids.global(),
+            global_request_id = ids.global(),
+            trace_id = ids.trace().map(TraceContext::trace_id),
             status = response.status().as_u16(),
             cause,
             "a request failed"

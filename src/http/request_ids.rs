@@ -1,20 +1,24 @@
 //! Request ids: one of our own for every request, and the client's when it sent a proper one.
 
+use crate::telemetry::trace_context::{TaskScope, TraceContext};
 use actix_web::HttpRequest;
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 const GLOBAL_HEADER: HeaderName = HeaderName::from_static("x-openstack-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const PREFIX: &str = "req-";
 const LENGTH: usize = PREFIX.len() + Hyphenated::LENGTH;
 
-/// The ids of one request.
+/// The ids of one request, and the trace it belongs to.
 #[derive(Debug, Clone)]
 pub struct RequestIds {
     /// [`PREFIX`] and a UUID.
     local: [u8; LENGTH],
     global: Option<String>,
+    trace: Option<TraceContext>,
 }
 
 impl RequestIds {
@@ -31,7 +35,14 @@ impl RequestIds {
             .and_then(|value| value.to_str().ok())
             .filter(|text| is_request_id(text))
             .map(str::to_owned);
-        Self { local, global }
+        let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        let trace = header(TRACE_PARENT)
+            .and_then(|parent| TraceContext::parse(parent, header(TRACE_STATE)));
+        Self {
+            local,
+            global,
+            trace,
+        }
     }
 
     /// The id this process gave, answered in `x-openstack-request-id`.
@@ -47,6 +58,21 @@ impl RequestIds {
         self.global.as_deref()
     }
 
+    /// The scope of tasks that work for the request.
+    #[must_use]
+    pub fn task_scope(&self) -> TaskScope {
+        TaskScope {
+            span: self.span(),
+            trace: self.trace.clone(),
+        }
+    }
+
+    /// The trace that the request belongs to, when the client sent a well-formed one.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
     /// The id Glance and Keystone log this request under.
     #[must_use]
     pub fn upstream(&self) -> http::HeaderValue {
@@ -57,9 +83,8 @@ impl RequestIds {
 
     /// A span that puts the ids on every line logged for this request at level `debug`: what is
     /// logged above of a request is logged with its ids, and a span for each would be dear.
-    #[must_use]
-    pub fn span(&self) -> tracing::Span {
-        tracing::debug_span!("request", request_id = %self.local(), global_id = self.global())
+    fn span(&self) -> tracing::Span {
+        tracing::debug_span!("request", request_id = %self.local(), global_request_id = self.global())
     }
 }
 

@@ -1,14 +1,18 @@
 //! Metrics and access log of one request.
 
+use super::client_address::client_address;
 use super::request_ids::RequestIds;
+use crate::config;
 use crate::keystone::Token;
 use crate::telemetry::access_log::{AccessLog, AccessLogEntry};
 use crate::telemetry::metrics::{
     ApiLabels, ApiRequestMetrics, CacheLabel, MethodLabel, RequestMetrics, RequestSample,
     StatusLabel,
 };
+use crate::telemetry::trace_context::TraceContext;
 use crate::telemetry::upstream_time::UpstreamTime;
 use actix_web::HttpRequest;
+use actix_web::body::BodySize;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, USER_AGENT};
 use std::cell::{Cell, OnceCell};
@@ -25,6 +29,8 @@ const UNMATCHED: ApiLabels = ApiLabels {
 /// Counts and logs the requests of one listener.
 #[derive(Debug)]
 pub(super) struct RequestTelemetry {
+    /// Names the trusted proxies.
+    server: config::Server,
     access_log: Option<AccessLog>,
     metrics: RequestMetrics,
     /// One for each API.
@@ -33,8 +39,13 @@ pub(super) struct RequestTelemetry {
 }
 
 impl RequestTelemetry {
-    pub(super) fn new(metrics: RequestMetrics, access_log: Option<AccessLog>) -> Self {
+    pub(super) fn new(
+        server: config::Server,
+        metrics: RequestMetrics,
+        access_log: Option<AccessLog>,
+    ) -> Self {
         Self {
+            server,
             access_log,
             unmatched: metrics.api(UNMATCHED),
             metrics,
@@ -68,7 +79,7 @@ pub struct RequestObserver<'r> {
     api: Cell<usize>,
     route: Cell<usize>,
     version: Cell<(usize, Option<(u64, u64)>)>,
-    status: Cell<Option<StatusCode>>,
+    response: Cell<Option<(StatusCode, u64)>>,
     cache: Cell<Option<CacheLabel>>,
     token: OnceCell<Arc<Token>>,
     upstream_time: OnceCell<UpstreamTime>,
@@ -90,7 +101,7 @@ impl<'r> RequestObserver<'r> {
             api: Cell::new(usize::MAX),
             route: Cell::new(0),
             version: Cell::new((0, None)),
-            status: Cell::new(None),
+            response: Cell::new(None),
             cache: Cell::new(None),
             token: OnceCell::new(),
             upstream_time: OnceCell::new(),
@@ -133,15 +144,23 @@ impl<'r> RequestObserver<'r> {
         self.upstream_time.get_or_init(UpstreamTime::default)
     }
 
-    pub(super) fn responded(&self, status: StatusCode) {
-        self.status.set(Some(status));
+    /// Notes the response: its status and the length of its body, as far as that is known.
+    pub(super) fn responded(&self, status: StatusCode, body: BodySize) {
+        let bytes = match body {
+            BodySize::Sized(bytes) => bytes,
+            BodySize::None | BodySize::Stream => 0,
+        };
+        self.response.set(Some((status, bytes)));
     }
 }
 
 impl Drop for RequestObserver<'_> {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let status = self.status.get().map(|status| status.as_u16());
+        let (status, response_bytes) = match self.response.get() {
+            Some((status, bytes)) => (Some(status.as_u16()), bytes),
+            None => (None, 0),
+        };
         let (version, microversion) = self.version.get();
         let method = self.request.method().as_str();
         let route = self.route.get();
@@ -152,6 +171,7 @@ impl Drop for RequestObserver<'_> {
             status: StatusLabel::of(status),
             version,
             cache: self.cache.get(),
+            response_bytes,
             duration,
         });
         let Some(log) = &self.telemetry.access_log else {
@@ -160,18 +180,32 @@ impl Drop for RequestObserver<'_> {
         let token = self.token.get();
         let agent = self.request.headers().get(USER_AGENT);
         let labels = metrics.labels();
+        let peer = self.request.peer_addr();
+        let client = peer
+            .map(|peer| client_address(peer.ip(), self.request.headers(), &self.telemetry.server));
+        let (client_port, proxy) = match (peer, client) {
+            (Some(peer), Some(client)) if client == peer.ip().to_canonical() => {
+                (Some(peer.port()), None)
+            }
+            (Some(peer), Some(_)) => (None, Some(peer.ip().to_canonical())),
+            (_, None) | (None, _) => (None, None),
+        };
         log.write(&AccessLogEntry {
             request_id: self.ids.local(),
-            global_id: self.ids.global(),
-            client: self.request.peer_addr(),
-            project: token.and_then(|token| token.project_id()),
-            user: token.map(|token| token.user_id()),
+            global_request_id: self.ids.global(),
+            trace_id: self.ids.trace().map(TraceContext::trace_id),
+            client,
+            client_port,
+            proxy,
+            project_id: token.and_then(|token| token.project_id()),
+            user_id: token.map(|token| token.user_id()),
             method,
             api: labels.api,
             route: labels.routes.get(route).copied().unwrap_or_default(),
             path: self.request.uri().path(),
             status,
-            version: microversion,
+            response_bytes,
+            microversion,
             cache: self.cache.get(),
             upstream: self
                 .upstream_time

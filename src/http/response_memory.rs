@@ -7,6 +7,7 @@
 
 use super::error::HttpError;
 use crate::cache::Body;
+use crate::util::byte_budget::{ByteBudget, ByteReservation};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,8 +22,7 @@ pub struct ResponseMemory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    limit: u64,
-    used: AtomicU64,
+    budget: ByteBudget,
     rejected: AtomicU64,
     /// The bodies being sent, by address, which is unique while a response holds the body.
     sending: Mutex<HashMap<usize, Sending>>,
@@ -38,7 +38,7 @@ struct Sending {
 #[derive(Debug)]
 pub struct MemoryPermit {
     memory: ResponseMemory,
-    bytes: u64,
+    reservation: ByteReservation,
 }
 
 /// A body that a response may send: within the budget until this is dropped.
@@ -54,8 +54,7 @@ impl ResponseMemory {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Inner {
-            limit: limit as u64,
-            used: AtomicU64::new(0),
+            budget: ByteBudget::new(limit),
             rejected: AtomicU64::new(0),
             sending: Mutex::default(),
         }))
@@ -64,13 +63,13 @@ impl ResponseMemory {
     /// The budget in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.0.limit
+        self.0.budget.limit()
     }
 
     /// The bytes in use.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.0.used.load(Relaxed)
+        self.0.budget.used()
     }
 
     /// A permit for nothing yet, for a body that is being rendered.
@@ -78,7 +77,7 @@ impl ResponseMemory {
     pub fn permit(&self) -> MemoryPermit {
         MemoryPermit {
             memory: self.clone(),
-            bytes: 0,
+            reservation: self.0.budget.reservation(),
         }
     }
 
@@ -118,7 +117,7 @@ impl ResponseMemory {
         if rejected.is_power_of_two() {
             tracing::warn!(
                 rejected,
-                limit = self.0.limit,
+                limit = self.limit(),
                 "responses hold too much memory (server.max_response_memory)"
             );
         }
@@ -133,22 +132,8 @@ fn address(body: &Body) -> usize {
 impl MemoryPermit {
     /// Extends the permit to `bytes` in all.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), HttpError> {
-        let more = (bytes as u64).saturating_sub(self.bytes);
-        let Inner { limit, used, .. } = &*self.memory.0;
-        let fits = |used: u64| used.checked_add(more).filter(|sum| sum <= limit);
-        match used.fetch_update(Relaxed, Relaxed, fits) {
-            Ok(_) => {
-                self.bytes += more;
-                Ok(())
-            }
-            Err(_) => Err(self.memory.reject()),
-        }
-    }
-}
-
-impl Drop for MemoryPermit {
-    fn drop(&mut self) {
-        self.memory.0.used.fetch_sub(self.bytes, Relaxed);
+        let grown = self.reservation.grow_to(bytes);
+        grown.map_err(|_| self.memory.reject())
     }
 }
 

@@ -125,6 +125,7 @@ impl From<TransportError> for Error {
         match error {
             TransportError::Timeout => Unavailable::TimedOut.into(),
             TransportError::TooLarge { limit } => InvalidResponse::TooLarge(limit).into(),
+            TransportError::MemoryFull(_) => Unavailable::Overloaded.into(),
             TransportError::Connect(_)
             | TransportError::Interrupted(_)
             | TransportError::InvalidHttp(_) => Unavailable::Unreachable(error.to_string()).into(),

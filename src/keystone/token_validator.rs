@@ -18,6 +18,7 @@ use super::token::{ScopeKind, Token};
 use super::token_cache::{ExpiredTokens, TokenCache, TokenKey};
 use crate::config;
 use crate::telemetry::metrics::TokenMetrics;
+use crate::telemetry::trace_context::TaskScope;
 use crate::upstream;
 use crate::util::recent_outcomes::RecentOutcomes;
 use crate::util::single_flight::{Follower, Role, SingleFlight};
@@ -274,14 +275,15 @@ impl TokenValidator {
             return Err(Unavailable::Overloaded.into());
         }
         let (follower, inner) = (leader.follower(), Arc::clone(&self.0));
-        tokio::spawn(async move {
+        let validation = async move {
             // A validation that ended just before this one began is in the cache by now.
             let outcome = match inner.cached(key.digest, key.expired) {
                 Some(cached) => cached.map_err(Error::from),
                 None => inner.ask(key, header).await,
             };
             leader.complete(outcome);
-        });
+        };
+        tokio::spawn(TaskScope::current().run(validation));
         Ok(follower)
     }
 }

@@ -1,58 +1,74 @@
-//! What is counted, and how it is shown to Prometheus.
+//! The metrics of the process, for Prometheus.
 //!
-//! Every part that counts holds handles of its own, which are cheap to clone; the registry in
-//! [`Metrics`] holds the same ones and is read when somebody asks. Every label is an enum or comes
-//! from the settings, so no client can make the number of series grow.
+//! Each module declares its metrics in one place beside their use: handles that are cheap to clone, and
+//! one `register` function with their names and help. [`Metrics`] holds the registry. Every label
+//! value is fixed or comes from the settings, so no client can add a series.
 
 mod callback_metric;
+mod exposition;
 mod histogram;
 mod labels;
+mod process;
 mod requests;
 mod shards;
 mod tokens;
 mod upstream;
 
 pub use callback_metric::MetricValue;
+pub use exposition::Exposition;
 pub(crate) use labels::label;
 pub use labels::{ApiLabels, CacheLabel, CallOutcome, MethodLabel, StatusLabel};
 pub use requests::{ApiRequestMetrics, RequestMetrics, RequestSample};
 pub use tokens::TokenMetrics;
 pub use upstream::{CallTimer, UpstreamMetrics};
 
+use crate::util::build_info;
 use callback_metric::CallbackMetric;
+use process::ProcessMetrics;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-/// What every name begins with.
+/// The prefix of every name but the standard `process_*`.
 const PREFIX: &str = "nova_image_proxy";
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Of clients' requests.
+    /// Requests of clients.
     pub requests: RequestMetrics,
-    /// Of calls to Keystone and Glance.
+    /// Requests to upstream services.
     pub upstream: UpstreamMetrics,
+    process: Registry,
     registry: Registry,
-    refresh: Vec<Refresh>,
+    on_scrape: Vec<OnScrape>,
 }
 
-/// Brings gauges up to date that nobody keeps up to date all the time.
-struct Refresh(Box<dyn Fn() + Send + Sync>);
+/// Refreshes gauges before each scrape.
+struct OnScrape(Box<dyn Fn() + Send + Sync>);
 
-impl fmt::Debug for Refresh {
+impl fmt::Debug for OnScrape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Refresh(..)")
+        f.write_str("OnScrape(..)")
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
+        let mut process = Registry::default();
+        process.register_collector(Box::new(ProcessMetrics));
         let mut registry = Registry::with_prefix(PREFIX);
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Which program this is", build);
+        let build = Info::new([
+            ("version", build_info::VERSION),
+            ("revision", build_info::REVISION),
+            ("rustc", build_info::RUSTC),
+        ]);
+        registry.register(
+            "build",
+            "Version, commit and compiler of the program",
+            build,
+        );
         let requests = RequestMetrics::default();
         requests.register(&mut registry);
         let upstream = UpstreamMetrics::default();
@@ -60,27 +76,25 @@ impl Default for Metrics {
         Self {
             requests,
             upstream,
+            process,
             registry,
-            refresh: Vec::new(),
+            on_scrape: Vec::new(),
         }
     }
 }
 
 impl Metrics {
-    /// The media type of [`Metrics::text`].
-    pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-    /// Shows what a token cache counts.
-    pub fn tokens(&mut self, tokens: &TokenMetrics) {
-        tokens.register(&mut self.registry);
-    }
-
     /// Adds metrics that are declared beside their use.
     pub fn register(&mut self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry);
     }
 
-    /// Shows a number that is looked up when somebody asks.
+    /// Adds the metrics of a token cache.
+    pub fn tokens(&mut self, tokens: &TokenMetrics) {
+        tokens.register(&mut self.registry);
+    }
+
+    /// Adds a number that another part keeps and that is read at each scrape.
     pub fn register_callback(
         &mut self,
         name: &'static str,
@@ -91,21 +105,28 @@ impl Metrics {
         self.registry.register_collector(Box::new(watched));
     }
 
-    /// Has something done before numbers are shown, such as bringing gauges up to date.
-    pub fn on_scrape(&mut self, gauges: impl Fn() + Send + Sync + 'static) {
-        self.refresh.push(Refresh(Box::new(gauges)));
+    /// Adds a gauge that does not change, such as a limit of the settings.
+    pub fn register_limit(&mut self, name: &'static str, help: &'static str, limit: u64) {
+        let limit = MetricValue::gauge(limit);
+        self.register_callback(name, help, move || limit);
     }
 
-    /// All metrics as Prometheus reads them.
+    /// Calls `refresh` before each scrape.
+    pub fn on_scrape(&mut self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.on_scrape.push(OnScrape(Box::new(refresh)));
+    }
+
+    /// All metrics in a text format.
     #[must_use]
-    pub fn text(&self) -> String {
-        for Refresh(refresh) in &self.refresh {
+    pub fn text(&self, format: Exposition) -> String {
+        for OnScrape(refresh) in &self.on_scrape {
             refresh();
         }
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut text, &self.registry);
-        text
+        let _ = text::encode_registry(&mut text, &self.process)
+            .and_then(|()| text::encode(&mut text, &self.registry));
+        format.rewrite(&text)
     }
 }
 
@@ -126,7 +147,7 @@ mod tests {
         });
         lookups.inc();
         metrics.on_scrape(move || _ = size.set(17));
-        let text = metrics.text();
+        let text = metrics.text(Exposition::OpenMetrics);
         assert!(
             text.contains("nova_image_proxy_lookups_total 1\n"),
             "{text}"
@@ -152,10 +173,11 @@ mod tests {
                 status: StatusLabel::Ok,
                 version: 2,
                 cache: Some(CacheLabel::Hit),
+                response_bytes: 100,
                 duration: Duration::from_micros(40),
             });
         }
-        let text = metrics.text();
+        let text = metrics.text(Exposition::OpenMetrics);
         let own = |name: &str| {
             let lines = text
                 .lines()
@@ -166,24 +188,32 @@ mod tests {
         };
         let labels = "api=\"test\",route=\"/images/{image_id}\",method=\"GET\"";
         assert_eq!(
-            own("requests_total"),
+            own("http_requests_total"),
             [format!(
-                "requests_total{{{labels},status=\"200\",version=\"2.1-2.35\"}} 2"
+                "http_requests_total{{{labels},status=\"200\",microversion=\"2.1-2.35\"}} 2"
             )]
         );
-        let buckets = own("request_seconds");
+        let buckets = own("http_request_duration_seconds");
         assert_eq!(buckets.len(), 2 + 21);
         assert_eq!(
             buckets[0],
-            format!("request_seconds_sum{{{labels},cache=\"hit\"}} 0.00008")
+            format!("http_request_duration_seconds_sum{{{labels},cache=\"hit\"}} 0.00008")
         );
         assert_eq!(
             buckets[2],
-            format!("request_seconds_bucket{{le=\"0.000025\",{labels},cache=\"hit\"}} 0")
+            format!(
+                "http_request_duration_seconds_bucket{{le=\"0.000025\",{labels},cache=\"hit\"}} 0"
+            )
         );
         assert_eq!(
             buckets[3],
-            format!("request_seconds_bucket{{le=\"0.00005\",{labels},cache=\"hit\"}} 2")
+            format!(
+                "http_request_duration_seconds_bucket{{le=\"0.00005\",{labels},cache=\"hit\"}} 2"
+            )
+        );
+        assert_eq!(
+            own("http_response_body_bytes"),
+            ["http_response_body_bytes_total{api=\"test\",route=\"/images/{image_id}\"} 200"]
         );
         assert_eq!(own("watched"), ["watched -5"]);
         assert_eq!(own("seen"), ["seen_total 7"]);

@@ -1,5 +1,6 @@
 //! One request, one bounded response.
 
+use crate::util::byte_budget::{BudgetExceeded, ByteBudget, ByteReservation};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use std::error::Error;
@@ -28,7 +29,7 @@ pub struct Response {
     /// All headers as received.
     pub headers: HeaderMap,
     /// The whole body of a success, at most [`ExchangeLimits::max_body`] bytes; of any other status the
-    /// first [`MAX_ERROR_BODY`] bytes.
+    /// first [`MAX_ERROR_BODY`] bytes. It counts in the client's budget until its last clone is dropped.
     pub body: Bytes,
 }
 
@@ -47,6 +48,10 @@ pub enum TransportError {
         /// The limit in force, in bytes.
         limit: usize,
     },
+    /// The responses that are received or in use leave too little memory for this one; the server may have
+    /// acted.
+    #[error("responses hold too much memory: {0}")]
+    MemoryFull(#[from] BudgetExceeded),
     /// The connection broke; the server may have acted.
     #[error("the exchange was interrupted: {0}")]
     Interrupted(String),
@@ -100,8 +105,10 @@ pub(super) async fn send(
     client: &reqwest::Client,
     request: reqwest::Request,
     limits: ExchangeLimits,
+    memory: &ByteBudget,
 ) -> Result<Response, TransportError> {
-    timeout_at(limits.deadline, collect(client, request, limits.max_body))
+    let response = collect(client, request, limits.max_body, memory);
+    timeout_at(limits.deadline, response)
         .await
         .unwrap_or(Err(TransportError::Timeout))
 }
@@ -110,15 +117,16 @@ async fn collect(
     client: &reqwest::Client,
     request: reqwest::Request,
     max_body: usize,
+    memory: &ByteBudget,
 ) -> Result<Response, TransportError> {
     let mut response = client
         .execute(request)
         .await
         .map_err(TransportError::from_reqwest)?;
     let body = if response.status().is_success() {
-        whole_body(&mut response, max_body).await?
+        whole_body(&mut response, max_body, memory).await?
     } else {
-        start_of_body(&mut response, max_body.min(MAX_ERROR_BODY)).await?
+        start_of_body(&mut response, max_body.min(MAX_ERROR_BODY), memory).await?
     };
     Ok(Response {
         status: response.status(),
@@ -127,22 +135,79 @@ async fn collect(
     })
 }
 
+/// A body that grows within a budget.
+struct BodyBuffer {
+    bytes: BytesMut,
+    memory: ByteReservation,
+    /// The largest size, in bytes.
+    limit: usize,
+}
+
+impl BodyBuffer {
+    /// An empty body with room for `announced` bytes, or [`INITIAL_BUFFER`] if that is less.
+    fn new(announced: u64, limit: usize, memory: &ByteBudget) -> Result<Self, TransportError> {
+        let capacity = usize::try_from(announced).unwrap_or(usize::MAX);
+        let capacity = capacity.min(INITIAL_BUFFER).min(limit);
+        let mut memory = memory.reservation();
+        memory.grow_to(capacity)?;
+        Ok(Self {
+            bytes: BytesMut::with_capacity(capacity),
+            memory,
+            limit,
+        })
+    }
+
+    /// Appends `chunk`, with which the body must be within its limit.
+    fn push(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
+        let length = self.bytes.len() + chunk.len();
+        if length > self.bytes.capacity() {
+            let capacity = (2 * self.bytes.capacity()).min(self.limit).max(length);
+            self.memory.grow_to(capacity)?;
+            self.bytes.reserve(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// The body; its memory counts until the last clone is dropped.
+    fn freeze(self) -> Bytes {
+        if self.bytes.is_empty() {
+            return Bytes::new();
+        }
+        Bytes::from_owner(CountedBody {
+            bytes: self.bytes,
+            _memory: self.memory,
+        })
+    }
+}
+
+struct CountedBody {
+    bytes: BytesMut,
+    _memory: ByteReservation,
+}
+
+impl AsRef<[u8]> for CountedBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The body, or an error when it has more than `limit` bytes.
 async fn whole_body(
     response: &mut reqwest::Response,
     limit: usize,
+    memory: &ByteBudget,
 ) -> Result<Bytes, TransportError> {
     let announced = response.content_length().unwrap_or(0);
     if announced > limit as u64 {
         return Err(TransportError::TooLarge { limit });
     }
-    let mut body =
-        BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(INITIAL_BUFFER));
+    let mut body = BodyBuffer::new(announced, limit, memory)?;
     while let Some(chunk) = next_chunk(response).await? {
-        if body.len() + chunk.len() > limit {
+        if body.bytes.len() + chunk.len() > limit {
             return Err(TransportError::TooLarge { limit });
         }
-        body.extend_from_slice(&chunk);
+        body.push(&chunk)?;
     }
     Ok(body.freeze())
 }
@@ -151,13 +216,14 @@ async fn whole_body(
 async fn start_of_body(
     response: &mut reqwest::Response,
     limit: usize,
+    memory: &ByteBudget,
 ) -> Result<Bytes, TransportError> {
-    let mut body = BytesMut::new();
-    while body.len() < limit
+    let mut body = BodyBuffer::new(0, limit, memory)?;
+    while body.bytes.len() < limit
         && let Some(chunk) = next_chunk(response).await?
     {
-        let wanted = chunk.len().min(limit - body.len());
-        body.extend_from_slice(&chunk.slice(..wanted));
+        let wanted = chunk.len().min(limit - body.bytes.len());
+        body.push(&chunk.slice(..wanted))?;
     }
     Ok(body.freeze())
 }
@@ -177,9 +243,18 @@ mod tests {
     }
 
     async fn ask(answer: ResponseTemplate, max_body: usize) -> Result<Response, TransportError> {
+        ask_within(&ByteBudget::new(usize::MAX), answer, max_body).await
+    }
+
+    async fn ask_within(
+        memory: &ByteBudget,
+        answer: ResponseTemplate,
+        max_body: usize,
+    ) -> Result<Response, TransportError> {
         let server = MockServer::start().await;
         Mock::given(any()).respond_with(answer).mount(&server).await;
         let client = crate::upstream::client(crate::upstream::ClientSettings::default()).unwrap();
+        let client = client.with_memory(memory);
         let request = get(&server.uri());
         let limits = ExchangeLimits {
             deadline: Instant::now() + Duration::from_millis(500),
@@ -205,6 +280,40 @@ mod tests {
         let small = ResponseTemplate::new(503).set_body_string("12345");
         assert_eq!(ask(small.clone(), 4).await.unwrap().body, "1234");
         assert_eq!(ask(small, 5).await.unwrap().body, "12345");
+    }
+
+    #[tokio::test]
+    async fn bodies_in_use_are_within_the_budget_and_others_are_refused() {
+        let memory = ByteBudget::new(100_000);
+        let body = |bytes| ResponseTemplate::new(200).set_body_string("x".repeat(bytes));
+        let ask = async |bytes| ask_within(&memory, body(bytes), 1 << 20).await;
+        let one = ask(60_000).await.unwrap();
+        assert_eq!((one.body.len(), memory.used()), (60_000, 60_000));
+        let refused = ask(60_000).await;
+        assert!(matches!(refused, Err(TransportError::MemoryFull(_))));
+        assert_eq!(memory.used(), 60_000);
+        let other = ask(40_000).await.unwrap();
+        let clone = one.body.slice(1..2);
+        drop(one);
+        assert_eq!(memory.used(), 100_000);
+        drop(clone);
+        assert_eq!(memory.used(), 40_000);
+        drop(other);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_body_that_grows_reserves_its_whole_buffer_before_it_has_it() {
+        let memory = ByteBudget::new(2500);
+        let mut body = BodyBuffer::new(0, 10_000, &memory).unwrap();
+        while body.push(&[0; 100]).is_ok() {
+            assert!(body.bytes.capacity() as u64 <= memory.used());
+        }
+        assert!(body.bytes.len() >= 1200, "{}", body.bytes.len());
+        assert!(memory.used() <= 2500);
+        let mut body = BodyBuffer::new(0, 150, &ByteBudget::new(150)).unwrap();
+        body.push(&[0; 100]).unwrap();
+        body.push(&[0; 50]).unwrap();
     }
 
     #[tokio::test]

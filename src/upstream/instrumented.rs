@@ -2,7 +2,14 @@
 
 use super::exchange::{self, ExchangeLimits, Response, TransportError};
 use crate::telemetry::metrics::{CallOutcome, UpstreamMetrics};
+use crate::telemetry::trace_context;
+use crate::util::byte_budget::ByteBudget;
+use http::HeaderValue;
 use tokio::time::Instant;
+
+/// The budget for bodies of responses, in bytes, where [`InstrumentedClient::with_memory`] names no other. Keystone's
+/// responses and those to readiness probes share it; a token is some 10 KiB.
+const DEFAULT_MEMORY: usize = 64 << 20;
 
 /// An HTTP client that measures its exchanges; clones share connections and metrics.
 ///
@@ -17,6 +24,7 @@ pub struct InstrumentedClient {
     /// Opens a connection for each request.
     unpooled: reqwest::Client,
     metrics: UpstreamMetrics,
+    memory: ByteBudget,
 }
 
 /// Which connection a request is sent on.
@@ -34,6 +42,17 @@ impl InstrumentedClient {
             pooled,
             unpooled,
             metrics: UpstreamMetrics::default(),
+            memory: ByteBudget::new(DEFAULT_MEMORY),
+        }
+    }
+
+    /// The same connections, with bodies of responses that count in `memory` from their first byte until
+    /// their last clone is dropped.
+    #[must_use]
+    pub fn with_memory(&self, memory: &ByteBudget) -> Self {
+        Self {
+            memory: memory.clone(),
+            ..self.clone()
         }
     }
 
@@ -60,7 +79,7 @@ impl InstrumentedClient {
     pub(super) async fn send_on(
         &self,
         connection: Connection,
-        request: reqwest::Request,
+        mut request: reqwest::Request,
         limits: ExchangeLimits,
     ) -> Result<Response, TransportError> {
         // `timeout_at` would poll the request first and look at the clock afterwards.
@@ -71,8 +90,14 @@ impl InstrumentedClient {
             Connection::Pooled if request.method().is_safe() => &self.pooled,
             Connection::Pooled | Connection::New => &self.unpooled,
         };
+        let headers = request.headers_mut();
+        trace_context::for_each_header(|name, value| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        });
         let call = self.metrics.begin(request.url());
-        let response = exchange::send(client, request, limits).await;
+        let response = exchange::send(client, request, limits, &self.memory).await;
         call.end(outcome(&response));
         response
     }
@@ -83,7 +108,9 @@ fn outcome(response: &Result<Response, TransportError>) -> CallOutcome {
         Ok(response) => CallOutcome::of_status(response.status.as_u16()),
         Err(TransportError::Connect(_)) => CallOutcome::Connect,
         Err(TransportError::Timeout) => CallOutcome::Timeout,
-        Err(TransportError::TooLarge { .. }) => CallOutcome::TooLarge,
+        Err(TransportError::TooLarge { .. } | TransportError::MemoryFull(_)) => {
+            CallOutcome::TooLarge
+        }
         Err(TransportError::Interrupted(_) | TransportError::InvalidHttp(_)) => {
             CallOutcome::Interrupted
         }

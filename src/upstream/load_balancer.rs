@@ -81,6 +81,12 @@ impl LoadBalancer {
     /// One endpoint for each of `names`, which become values of a metric label.
     #[must_use]
     pub fn new(names: Vec<String>, policy: UpstreamPolicy, metrics: LoadBalancerMetrics) -> Self {
+        // A lone endpoint is never ejected.
+        if names.len() > 1 {
+            for name in &names {
+                metrics.show_endpoint(name);
+            }
+        }
         // When an endpoint dies, all calls under way may go to another one, however quiet it was before.
         let floor = policy.max_in_flight as u64;
         Self {

@@ -79,6 +79,12 @@ impl LoadBalancerMetrics {
         );
     }
 
+    /// Shows the series of an endpoint before anything happens to it.
+    pub(super) fn show_endpoint(&self, upstream: &str) {
+        drop(self.ejections.get_or_create_owned(&label(upstream)));
+        drop(self.readmissions.get_or_create_owned(&label(upstream)));
+    }
+
     pub(super) fn ejected(&self, upstream: &str) {
         self.ejections.get_or_create(&label(upstream)).inc();
     }

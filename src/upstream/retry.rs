@@ -44,7 +44,9 @@ pub fn decide(result: &AttemptResult, idempotency: Idempotency) -> RetryDecision
         Err(TransportError::Interrupted(_)) => RetryDecision::Anywhere,
         Err(TransportError::Timeout | TransportError::InvalidHttp(_)) => RetryDecision::Elsewhere,
         Ok(answer) if is_gateway_error(answer) => RetryDecision::Elsewhere,
-        Ok(_) | Err(TransportError::TooLarge { .. }) => RetryDecision::No,
+        Ok(_) | Err(TransportError::TooLarge { .. } | TransportError::MemoryFull(_)) => {
+            RetryDecision::No
+        }
     };
     match idempotency {
         Idempotency::Safe => for_a_read,
@@ -66,7 +68,11 @@ pub fn call_result(result: &AttemptResult, duration: Duration, timeout: Duration
         Err(TransportError::Timeout) if duration >= MIN_BLAMED_TIMEOUT.min(timeout) => {
             CallResult::Failure
         }
-        Err(TransportError::Timeout | TransportError::TooLarge { .. }) => CallResult::Neutral,
+        Err(
+            TransportError::Timeout
+            | TransportError::TooLarge { .. }
+            | TransportError::MemoryFull(_),
+        ) => CallResult::Neutral,
     }
 }
 

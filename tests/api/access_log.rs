@@ -55,6 +55,8 @@ impl Write for Paper {
     }
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// Asks for `path`, and gives the id of the request.
 async fn ask(gateway: &TestGateway, path: &str, agent: &[u8], global: &str) -> String {
     let answer = Client::new()
@@ -63,6 +65,8 @@ async fn ask(gateway: &TestGateway, path: &str, agent: &[u8], global: &str) -> S
         .header("X-OpenStack-Nova-API-Version", "2.35")
         .header("User-Agent", HeaderValue::from_bytes(agent).unwrap())
         .header("X-OpenStack-Request-ID", global)
+        .header("traceparent", TRACE)
+        .header("tracestate", "a=1")
         .send()
         .await
         .unwrap();
@@ -129,9 +133,12 @@ async fn each_request_is_a_line_whatever_it_holds() {
     for (name, value) in [
         ("level", json!("INFO")),
         ("target", json!("access")),
-        ("global_id", json!(global)),
-        ("project", json!("abc")),
-        ("user", json!("a-user")),
+        ("global_request_id", json!(global)),
+        ("trace_id", json!("0af7651916cd43dd8448eb211c80319c")),
+        ("service", json!("nova-image-proxy")),
+        ("message", json!("GET /images/{image_id} 200")),
+        ("project_id", json!("abc")),
+        ("user_id", json!("a-user")),
         ("method", json!("GET")),
         ("route", json!("/images/{image_id}")),
         (
@@ -140,20 +147,24 @@ async fn each_request_is_a_line_whatever_it_holds() {
         ),
         ("status", json!(200)),
         ("cache", json!("miss")),
-        ("version", json!("2.35")),
+        ("microversion", json!("2.35")),
+        ("api", json!("compute")),
+        ("client", json!("127.0.0.1")),
         ("user_agent", json!("client/1.0")),
     ] {
         assert_eq!(first[name], value, "{name}");
     }
-    assert!(first["client"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(first["client_port"].as_u64().unwrap() > 0);
+    assert!(first["response_bytes"].as_u64().unwrap() > 100, "{first}");
+    assert_eq!(first["proxy"], Value::Null);
     let time = first["timestamp"].as_str().unwrap();
     let age = chrono::Utc::now() - time.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     assert!(age < chrono::TimeDelta::minutes(5), "{time}");
     let number = |line: &Value, name: &str| line[name].as_u64().unwrap();
     // Keystone's answer takes no time to speak of, Glance's a tenth of a second.
-    let upstream = number(first, "upstream_microseconds");
+    let upstream = number(first, "upstream_us");
     assert!(
-        (100_000..=number(first, "microseconds")).contains(&upstream),
+        (100_000..=number(first, "duration_us")).contains(&upstream),
         "{first}"
     );
 
@@ -161,7 +172,7 @@ async fn each_request_is_a_line_whatever_it_holds() {
     assert_eq!(second["path"], "/v2.1/images/%0a%0d%1b%22,%22status%22:200");
     let latin_1: String = odd.iter().copied().map(char::from).collect();
     assert_eq!(second["user_agent"], latin_1);
-    assert_eq!(second["global_id"], Value::Null);
+    assert_eq!(second["global_request_id"], Value::Null);
 
     for name in ["path", "user_agent"] {
         let cut = third[name].as_str().unwrap();
@@ -189,17 +200,92 @@ async fn a_line_of_text_says_the_same() {
         "{time}"
     );
     let begin = format!(
-        "  INFO access: request_id={} client=127.0.0.1:",
+        "  INFO access: GET /images 200 request_id={} client=127.0.0.1 client_port=",
         id.to_str().unwrap()
     );
     assert!(rest.starts_with(&begin), "{rest}");
-    let middle = " method=\"GET\" api=compute route=\"/images\" path=\"/v2.1/images\" status=200 version=2.1 \
-                  cache=miss upstream_microseconds=";
+    let middle = " method=\"GET\" api=compute route=\"/images\" path=\"/v2.1/images\" status=200 \
+                  response_bytes=";
     assert!(rest.contains(middle), "{rest}");
+    assert!(
+        rest.contains(" microversion=2.1 cache=miss upstream_us="),
+        "{rest}"
+    );
     assert!(
         rest.ends_with(" user_agent=\"a \\\"quoted\\\" one\""),
         "{rest}"
     );
+}
+
+#[tokio::test]
+async fn a_trace_is_passed_on_to_keystone_and_glance() {
+    let (keystone, glance) = (keystone().await, glance(Duration::ZERO).await);
+    let gateway = TestGateway::start(&[
+        ("KEYSTONE__AUTH_URL", &keystone.url()),
+        ("GLANCE__ENDPOINTS", &glance.uri()),
+    ]);
+    ask(&gateway, "/v2.1/images", b"client", "").await;
+    let to_glance = glance.received_requests().await.unwrap();
+    let to_keystone = keystone.requests().await;
+    for request in to_glance.iter().chain(&to_keystone) {
+        assert_eq!(request.headers["traceparent"], TRACE, "{request:?}");
+        assert_eq!(request.headers["tracestate"], "a=1");
+    }
+    assert!(!to_glance.is_empty() && !to_keystone.is_empty());
+}
+
+#[tokio::test]
+async fn the_client_behind_a_trusted_proxy_is_logged_and_the_proxy_too() {
+    let paper = Paper::default();
+    let (log, flush) = paper.sink(1 << 20);
+    let settings = [
+        ("LOG__FORMAT", "json"),
+        ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let gateway = TestGateway::logging(&settings, log);
+    let request = Client::new()
+        .get(format!("{}/v2.1/images", gateway.base()))
+        .header("X-Forwarded-For", "192.0.2.1, 203.0.113.9");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    drop(gateway);
+    drop(flush);
+    let line: Value = serde_json::from_str(&paper.lines()[0]).unwrap();
+    assert_eq!(line["client"], "203.0.113.9");
+    assert_eq!(line["proxy"], "127.0.0.1");
+    assert_eq!(line["client_port"], Value::Null);
+}
+
+#[tokio::test]
+async fn probes_get_no_line_and_are_counted() {
+    let paper = Paper::default();
+    let (log, flush) = paper.sink(1 << 20);
+    let gateway = TestGateway::logging(&[("LOG__FORMAT", "oslo")], log);
+    for (path, agent) in [
+        ("/", "kube-probe/1.30"),
+        ("/v2.1/", "osa-proxy-healthcheck"),
+        ("/v2.1/images", "kube-probe/1.30"),
+        ("/", "curl/8"),
+    ] {
+        let url = format!("{}{path}", gateway.base());
+        let request = Client::new().get(url).header("User-Agent", agent);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    let counted: f64 = series(&gateway)
+        .await
+        .iter()
+        .filter(|(name, _)| name.starts_with("http_requests_total"))
+        .map(|(_, count)| count)
+        .sum();
+    assert!((counted - 4.0).abs() < f64::EPSILON, "{counted}");
+    drop(gateway);
+    drop(flush);
+    let lines = paper.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].contains("\"GET /v2.1/images\" status: 200 len: "),
+        "{lines:?}"
+    );
+    assert!(lines[1].ends_with("agent: \"curl/8\""), "{lines:?}");
 }
 
 #[tokio::test]
@@ -222,7 +308,7 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_counted(
     let gateway = TestGateway::logging(&[("LOG__FORMAT", "json")], log);
     let client = Client::new();
     let mut requests = 0;
-    let lost = |series: HashMap<String, f64>| series["log_lines_lost_total"];
+    let lost = |series: HashMap<String, f64>| series["log_lines_dropped_total"];
     while lost(series(&gateway).await) < 20.0 {
         for _ in 0..10 {
             let answer = client

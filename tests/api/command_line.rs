@@ -351,6 +351,7 @@ fn an_address_that_is_taken_is_named() {
 #[rstest]
 #[case("json")]
 #[case("text")]
+#[case("oslo")]
 #[tokio::test]
 async fn the_log_is_complete_when_the_process_ends(#[case] format: &str) {
     let mut command = gateway_command!();
@@ -399,7 +400,11 @@ async fn the_log_is_complete_when_the_process_ends(#[case] format: &str) {
     } else {
         let access = log
             .lines()
-            .filter_map(|line| line.split_once("  INFO access: request_id="));
+            .filter(|line| line.contains(" INFO access: ") || line.contains("proxy.access ["))
+            .filter_map(|line| {
+                line.split_once(" request_id=")
+                    .or_else(|| line.split_once(" [None "))
+            });
         access
             .map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
             .collect()
@@ -408,5 +413,76 @@ async fn the_log_is_complete_when_the_process_ends(#[case] format: &str) {
     assert!(
         log.contains("stopping: finishing the requests in flight"),
         "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_log_file_is_left_and_opened_again_at_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
+    let mut command = gateway_command!();
+    command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
+    command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
+    command.env("NOVA_IMAGE_PROXY__LOG__FILE", &path);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let mut ready = String::new();
+    let mut output = BufReader::new(running.0.stdout.take().unwrap());
+    output.read_line(&mut ready).unwrap();
+    let base = ready
+        .trim()
+        .strip_prefix("listening on ")
+        .unwrap()
+        .to_owned();
+    let pid = running.0.id().to_string();
+    let signal = |name: &str| {
+        let status = Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(status.success());
+    };
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |agent: &str| {
+        let request = client
+            .get(format!("{base}/v2.1/images"))
+            .header("User-Agent", agent);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    };
+    let wait_for = async |file: &std::path::Path, text: &str| {
+        let read = || std::fs::read_to_string(file).unwrap_or_default();
+        for _ in 0..1000 {
+            if read().contains(text) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{text} is not in {}: {}", file.display(), read());
+    };
+    ask("the-first").await;
+    wait_for(&path, "the-first").await;
+    std::fs::rename(&path, &rotated).unwrap();
+    signal("-HUP");
+    wait_for(&path, "SIGHUP: log.file is opened again").await;
+    ask("the-second").await;
+    wait_for(&path, "the-second").await;
+    signal("-TERM");
+    assert!(running.0.wait().unwrap().success());
+    let errors = std::io::read_to_string(running.0.stderr.take().unwrap()).unwrap();
+    assert_eq!(errors, "");
+    assert!(
+        !std::fs::read_to_string(&rotated)
+            .unwrap()
+            .contains("the-second")
+    );
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_told_at_start() {
+    let mut command = gateway_command!();
+    command.env("NOVA_IMAGE_PROXY__LOG__FILE", "/no/such/folder/log");
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("log.file: cannot open /no/such/folder/log: No such file or directory"),
+        "{error}"
     );
 }

@@ -10,14 +10,15 @@ use nova_image_proxy::http::context::RequestContext;
 use nova_image_proxy::http::response::{Body, Response};
 use nova_image_proxy::http::{AppState, HttpError, RequestIds};
 use nova_image_proxy::server::Server;
-use nova_image_proxy::telemetry::metrics::{ApiLabels, Metrics};
+use nova_image_proxy::telemetry::metrics::{ApiLabels, Exposition, Metrics};
+use nova_image_proxy::util::byte_budget::ByteBudget;
 use std::time::Duration;
 use test_support::client::{RawClient, get};
 use tokio::sync::oneshot;
 
 /// Answers `GET /echo/{text}` with the text, and `POST /echo` with the body.
 #[derive(Debug)]
-struct Echo;
+struct Echo(ByteBudget);
 
 enum Route<'p> {
     Text(&'p str),
@@ -54,11 +55,12 @@ impl Api for Echo {
         let limits = BodyLimits {
             max: 8,
             timeout: Duration::from_secs(5),
+            memory: &self.0,
         };
         let body = match route {
             Route::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
             Route::Body => match body::read(&mut context, limits).await {
-                Ok(body) => body,
+                Ok(body) => Bytes::copy_from_slice(body.bytes()),
                 Err(error) => return self.render_error(error, context.ids),
             },
         };
@@ -88,7 +90,8 @@ fn an_api_brings_routes_errors_and_labels_of_its_own() {
         drain_grace: Duration::from_millis(50),
         ..config::Server::default()
     };
-    let state = AppState::new(server, metrics.requests.clone(), None).with_api(Echo);
+    let state = AppState::new(server, metrics.requests.clone(), None)
+        .with_api(Echo(ByteBudget::new(1 << 20)));
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, address) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -118,12 +121,12 @@ fn an_api_brings_routes_errors_and_labels_of_its_own() {
     drop(wire);
     drop(stop);
     thread.join().unwrap();
-    let text = metrics.text();
+    let text = metrics.text(Exposition::Prometheus);
     for expected in [
-        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"200\",version=\"none\"} 1",
-        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"other\",version=\"none\"} 1",
-        "api=\"echo\",route=\"/echo\",method=\"POST\",status=\"200\",version=\"none\"} 1",
-        "api=\"none\",route=\"unknown\",method=\"GET\",status=\"404\",version=\"none\"} 1",
+        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"200\",microversion=\"none\"} 1",
+        "api=\"echo\",route=\"/echo/{text}\",method=\"GET\",status=\"other\",microversion=\"none\"} 1",
+        "api=\"echo\",route=\"/echo\",method=\"POST\",status=\"200\",microversion=\"none\"} 1",
+        "api=\"none\",route=\"unknown\",method=\"GET\",status=\"404\",microversion=\"none\"} 1",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }

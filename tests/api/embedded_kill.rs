@@ -128,7 +128,7 @@ fn write(base: &str, mut seed: u64, is_over: &AtomicBool) -> BTreeMap<u64, Known
             break;
         }
         known.name = "renamed".to_owned();
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             if change(known, "delete", "DELETE", image, json, None).is_none() {
                 break;
             }

@@ -16,9 +16,15 @@ const CLIENTS: usize = 8;
 
 /// A Glance that can be killed, and its address.
 fn glance(database: &str) -> (GatewayProcess, String) {
+    // Two processes may share a database, but not a folder for data.
+    let data = format!("{database}.{:08x}", fastrand::u32(..));
     let process = GatewayProcess::start(
         gateway_command!(),
-        &[("EMBEDDED__DATABASE", database), ("LOG__ACCESS", "false")],
+        &[
+            ("EMBEDDED__DATABASE", database),
+            ("EMBEDDED__DATA_DIR", &data),
+            ("LOG__ACCESS", "false"),
+        ],
     );
     let images = get(process.base(), "/v2.1/images/detail");
     let link = images.json()["images"][0]["links"][2]["href"].clone();

@@ -216,7 +216,7 @@ async fn one_request_too_many_is_refused_at_once_and_the_operator_still_answered
     operator.send(get("/metrics")).unwrap();
     let numbers = operator.receive().unwrap().text();
     assert!(
-        numbers.contains("nova_image_proxy_requests_rejected_total 3\n"),
+        numbers.contains("nova_image_proxy_http_requests_rejected_total 3\n"),
         "{numbers}"
     );
     for line in [

@@ -5,11 +5,15 @@ mod access_log;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod cache_memory;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod echo_api;
+#[cfg(test)]
+mod embedded_callers;
 #[cfg(test)]
 mod embedded_glance;
 #[cfg(test)]
@@ -33,9 +37,13 @@ mod limits;
 #[cfg(test)]
 mod malformed_requests;
 #[cfg(test)]
-mod memory_usage;
+mod memory;
+#[cfg(test)]
+mod metric_names;
 #[cfg(test)]
 mod pipelining;
+#[cfg(test)]
+mod read_after_write;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
@@ -48,8 +56,6 @@ mod restart;
 mod samples;
 #[cfg(test)]
 mod slow_clients;
-#[cfg(test)]
-mod stale;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

@@ -63,7 +63,13 @@ async fn ready(gateway: &TestGateway) -> (u16, Value) {
 
 /// The series, without comments, each with its number.
 pub async fn series(gateway: &TestGateway) -> HashMap<String, f64> {
-    let answer = reqwest::get(format!("{}/metrics", gateway.admin()))
+    let answer = Client::new()
+        .get(format!("{}/metrics", gateway.admin()))
+        .header(
+            "Accept",
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+        )
+        .send()
         .await
         .unwrap();
     let kind = answer.headers()["content-type"]
@@ -78,8 +84,9 @@ pub async fn series(gateway: &TestGateway) -> HashMap<String, f64> {
     let found: HashMap<_, _> = pairs
         .iter()
         .map(|(name, number)| {
-            let name = name.strip_prefix("nova_image_proxy_").unwrap();
-            (name.to_owned(), number.parse().unwrap())
+            let own = name.strip_prefix("nova_image_proxy_");
+            let name = own.or_else(|| name.starts_with("process_").then_some(*name));
+            (name.unwrap().to_owned(), number.parse().unwrap())
         })
         .collect();
     assert_eq!(found.len(), pairs.len(), "a series came twice: {text}");
@@ -229,47 +236,47 @@ async fn requests_calls_and_tokens_are_counted() {
     let glance = glance.uri();
     for (name, number) in [
         (
-            format!("requests_total{{{image},status=\"200\",version=\"2.1-2.35\"}}"),
+            format!("http_requests_total{{{image},status=\"200\",microversion=\"2.1-2.35\"}}"),
             2.0,
         ),
         (
-            format!("requests_total{{{image},status=\"401\",version=\"none\"}}"),
+            format!("http_requests_total{{{image},status=\"401\",microversion=\"none\"}}"),
             2.0,
         ),
         (
-            "requests_total{api=\"compute\",route=\"/images\",method=\"GET\",status=\"404\",version=\"2.36-2.38\"}"
+            "http_requests_total{api=\"compute\",route=\"/images\",method=\"GET\",status=\"404\",microversion=\"2.36-2.38\"}"
                 .into(),
             1.0,
         ),
         (
-            "requests_total{api=\"compute\",route=\"/images\",method=\"GET\",status=\"200\",version=\"v2\"}".into(),
+            "http_requests_total{api=\"compute\",route=\"/images\",method=\"GET\",status=\"200\",microversion=\"v2\"}".into(),
             1.0,
         ),
         (
-            "requests_total{api=\"compute\",route=\"unknown\",method=\"GET\",status=\"404\",version=\"none\"}"
+            "http_requests_total{api=\"compute\",route=\"unknown\",method=\"GET\",status=\"404\",microversion=\"none\"}"
                 .into(),
             1.0,
         ),
-        ("requests_in_flight".into(), 0.0),
+        ("http_requests_in_flight".into(), 0.0),
         (
-            format!("upstream_call_seconds_count{{endpoint=\"{glance}\",outcome=\"2xx\"}}"),
+            format!("upstream_request_duration_seconds_count{{upstream_service=\"glance\",upstream=\"{glance}\",outcome=\"2xx\"}}"),
             3.0,
         ),
         (
-            format!("upstream_call_seconds_count{{endpoint=\"{keystone}\",outcome=\"2xx\"}}"),
+            format!("upstream_request_duration_seconds_count{{upstream_service=\"keystone\",upstream=\"{keystone}\",outcome=\"2xx\"}}"),
             1.0,
         ),
         (
-            format!("upstream_call_seconds_count{{endpoint=\"{keystone}\",outcome=\"4xx\"}}"),
+            format!("upstream_request_duration_seconds_count{{upstream_service=\"keystone\",upstream=\"{keystone}\",outcome=\"4xx\"}}"),
             1.0,
         ),
-        ("token_lookups_total{outcome=\"hit\"}".into(), 4.0),
-        ("token_lookups_total{outcome=\"miss\"}".into(), 2.0),
-        ("token_lookups_total{outcome=\"refused\"}".into(), 1.0),
+        ("token_cache_lookups_total{outcome=\"hit\"}".into(), 4.0),
+        ("token_cache_lookups_total{outcome=\"miss\"}".into(), 2.0),
+        ("token_cache_lookups_total{outcome=\"refused\"}".into(), 1.0),
         ("token_validations_total".into(), 2.0),
-        ("log_lines_lost_total".into(), 0.0),
+        ("log_lines_dropped_total".into(), 0.0),
         (
-            format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")),
+            format!("upstream_up{{upstream_service=\"glance\",upstream=\"{glance}\"}}"),
             1.0,
         ),
     ] {
@@ -277,7 +284,7 @@ async fn requests_calls_and_tokens_are_counted() {
     }
     let timed: f64 = series
         .iter()
-        .filter(|(name, _)| name.starts_with("request_seconds_count"))
+        .filter(|(name, _)| name.starts_with("http_request_duration_seconds_count"))
         .map(|(_, count)| count)
         .sum();
     assert!((timed - 7.0).abs() < f64::EPSILON, "{timed}");
@@ -300,7 +307,7 @@ async fn answers_from_memory_are_told_apart() {
     let series = series(&gateway).await;
     for (outcome, number) in [("miss", 1.0), ("hit", 2.0)] {
         let image = "api=\"compute\",route=\"/images/{image_id}\",method=\"GET\"";
-        let timed = format!("request_seconds_count{{{image},cache=\"{outcome}\"}}");
+        let timed = format!("http_request_duration_seconds_count{{{image},cache=\"{outcome}\"}}");
         assert_eq!(series.get(&timed), Some(&number), "{series:#?}");
         let counted = format!("response_cache_lookups_total{{outcome=\"{outcome}\"}}");
         assert_eq!(series.get(&counted), Some(&number), "{series:#?}");
@@ -375,7 +382,7 @@ async fn no_client_can_make_the_metrics_grow() {
     );
     let other: f64 = after
         .iter()
-        .filter(|(name, _)| name.starts_with("requests_total") && name.contains("\"other\""))
+        .filter(|(name, _)| name.starts_with("http_requests_total") && name.contains("\"other\""))
         .map(|(_, count)| count)
         .sum();
     assert!((other - 14.0 * 15.0).abs() < f64::EPSILON, "{other}");
@@ -394,19 +401,20 @@ async fn a_request_whose_client_leaves_is_counted_too() {
     let request = format!("GET {IMAGE} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: t\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     let started = Instant::now();
-    while (series(&gateway).await["requests_in_flight"] - 1.0).abs() > f64::EPSILON {
+    while (series(&gateway).await["http_requests_in_flight"] - 1.0).abs() > f64::EPSILON {
         assert!(started.elapsed() < PATIENCE, "no request in flight");
     }
     // One that only closes its side may still want the answer; this one resets the connection.
     let linger = socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO));
     linger.unwrap();
     drop(client);
-    let abandoned = "requests_total{api=\"compute\",route=\"/images/{image_id}\",method=\"GET\",\
-                     status=\"abandoned\",version=\"2.1-2.35\"}";
+    let abandoned = "http_requests_total{api=\"compute\",route=\"/images/{image_id}\",method=\"GET\",\
+                     status=\"abandoned\",microversion=\"2.1-2.35\"}";
     loop {
         let series = series(&gateway).await;
         // The call to Glance goes on and counts as long as it lasts.
-        if series.get(abandoned) == Some(&1.0) && series["requests_in_flight"].abs() < f64::EPSILON
+        if series.get(abandoned) == Some(&1.0)
+            && series["http_requests_in_flight"].abs() < f64::EPSILON
         {
             return;
         }

@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod cache_isolation;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod failover;
@@ -28,7 +30,5 @@ mod stack;
 mod test_user;
 #[cfg(test)]
 mod upgrade;
-#[cfg(test)]
-mod wall;
 #[cfg(test)]
 mod writers;

@@ -48,7 +48,7 @@ fn runs(python: &Path) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// The folder with the client and its libraries, installed from PyPI on first use.
+/// The folder with the client and its libraries, which pip installs on first use.
 fn libraries(python: &Path) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/openstack/novaclient-2.35.0");
     let complete = folder.join("complete");

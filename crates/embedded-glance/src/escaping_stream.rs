@@ -104,7 +104,8 @@ impl Escaper {
                 self.place = Place::Header(Vec::new());
             }
             // Empty lines before a request do not count.
-            (Place::RequestLine { .. }, b'\r' | b'\n') => {}
+            (Place::RequestLine { .. }, b'\r' | b'\n')
+            | (Place::Body(_) | Place::Chunk(_) | Place::Unknown, _) => {}
             (Place::RequestLine { is_empty }, _) => *is_empty = false,
             (Place::Header(line), b'\n') => {
                 let line = std::mem::take(line);
@@ -122,7 +123,6 @@ impl Escaper {
             (Place::Trailer { is_empty: true }, b'\n') => self.end_request(),
             (Place::Trailer { is_empty }, b'\n') => *is_empty = true,
             (Place::Trailer { is_empty }, byte) => *is_empty &= byte == b'\r',
-            (Place::Body(_) | Place::Chunk(_) | Place::Unknown, _) => {}
         }
     }
 

@@ -18,6 +18,7 @@ use crate::http::response::Response;
 use crate::http::{HttpError, RequestIds};
 use crate::telemetry::metrics::ApiLabels;
 use crate::upstream::runtime::Spawner;
+use crate::util::byte_budget::ByteBudget;
 use actix_web::http::StatusCode;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct NovaApi {
     pub auth: Authenticator,
     /// The image operations.
     pub service: Arc<NovaService>,
+    /// The budget for bodies of requests.
+    pub request_memory: ByteBudget,
     /// The `[cache]` switch.
     pub cached: bool,
     /// The runtime of upstream work.
@@ -82,10 +85,11 @@ impl NovaApi {
         self.service.max_microversion()
     }
 
-    pub(super) fn body_limits(&self) -> BodyLimits {
+    pub(super) fn body_limits(&self) -> BodyLimits<'_> {
         BodyLimits {
             max: self.server.max_body,
             timeout: self.server.body_timeout,
+            memory: &self.request_memory,
         }
     }
 

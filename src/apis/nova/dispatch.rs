@@ -7,11 +7,11 @@ use super::service::{NovaService, OperationInput};
 use super::view::Detail;
 use super::{images, metadata};
 use crate::cache::{CacheOutcome, Cacheability, Fetched};
+use crate::telemetry::trace_context::TaskScope;
 use crate::upstream::runtime::Spawner;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use tracing::{Instrument as _, Span};
 
 impl NovaService {
     /// Answers a request by way of the cache, in a task of its own on the upstream runtime. The task
@@ -22,7 +22,7 @@ impl NovaService {
         input: OperationInput,
         cacheability: Cacheability,
         spawner: &Spawner,
-        span: Span,
+        scope: TaskScope,
         permit: impl Send + 'static,
     ) -> Result<(HandlerResponse, Option<CacheOutcome>), ApiError> {
         let _canceled_on_drop = input.cancellation.clone().drop_guard();
@@ -31,7 +31,7 @@ impl NovaService {
             let _permit = permit;
             service.answer(input).await
         };
-        let work = work.instrument(span);
+        let work = scope.run(work);
         let found = match cacheability {
             Cacheability::Cacheable(query) => self.reads.fetch(query, spawner, fetch(work)).await?,
             Cacheability::Uncacheable(reason) => {

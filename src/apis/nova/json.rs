@@ -32,6 +32,9 @@ const WORDS: [(&str, &str, &str); 3] = [
     ("NaN", "1e400000001", "nan"),
 ];
 
+/// The bytes that an allocation takes besides its contents, at most.
+const ALLOCATION: usize = 24;
+
 /// A JSON value of a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
@@ -101,6 +104,28 @@ impl Json {
                 .map(|(_, item)| item),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::List(_) => None,
         }
+    }
+
+    /// The memory of the value, in bytes: its parts, and for each that is not empty what the allocator adds.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let allocated = |bytes: usize| if bytes == 0 { 0 } else { bytes + ALLOCATION };
+        let held = match self {
+            Self::Null | Self::Bool(_) => 0,
+            Self::Number(text) | Self::Text(text) => allocated(text.capacity()),
+            Self::List(items) => {
+                let spare = (items.capacity() - items.len()) * size_of::<Self>();
+                allocated(spare) + items.iter().map(Self::memory).sum::<usize>()
+            }
+            Self::Map(pairs) => {
+                let spare = (pairs.capacity() - pairs.len()) * size_of::<(String, Self)>();
+                let pair = |(key, item): &(String, Self)| {
+                    size_of::<String>() + allocated(key.capacity()) + item.memory()
+                };
+                allocated(spare) + pairs.iter().map(pair).sum::<usize>()
+            }
+        };
+        size_of::<Self>() + held
     }
 
     /// A number's text as Python writes it.
@@ -344,5 +369,23 @@ mod tests {
             json.write(&mut out);
             prop_assert_eq!(Json::parse(&out), Ok(json));
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_value_is_more_than_its_text_in_its_parts() {
+        let memory = |text: &str| Json::parse(text.as_bytes()).unwrap().memory();
+        let empty = size_of::<Json>();
+        assert_eq!(memory("null"), empty);
+        assert_eq!(memory("[]"), empty);
+        assert!(memory(r#""text""#) >= empty + 4);
+        assert!(memory("[1, 2]") >= 3 * empty + 2);
+        let pair = size_of::<(String, Json)>();
+        assert!(memory(r#"{"a": "b", "c": {"d": "e"}}"#) >= empty + 3 * pair + 5);
+        let long = format!(
+            r#"{{"metadata": {{"{}": "{}"}}}}"#,
+            "k".repeat(255),
+            "v".repeat(255)
+        );
+        assert!(memory(&long) < 2 * long.len());
     }
 }

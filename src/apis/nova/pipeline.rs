@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Keystone's ids are 32 hexadecimal digits, its column holds 64.
 const MAX_PROJECT_ID_BYTES: usize = 64;
+/// A parsed body stands three times in memory while its write is under way: as it was sent, as the items to write, and for
+/// the echo.
+const COPIES: usize = 3;
 /// The type of the service that this API belongs to: its access rules apply.
 const SERVICE_TYPE: &str = "compute";
 
@@ -62,11 +65,13 @@ impl NovaApi {
         if !media_type::is_supported_content_type(context.request.headers()) {
             return Err(ApiError::UnsupportedContentType);
         }
-        let body = if matched.entry.takes_body {
+        let (body, body_memory) = if matched.entry.takes_body {
             let body = Box::pin(body::read(context, self.body_limits())).await?;
-            metadata_body::parse(&body)?
+            let parsed = metadata_body::parse(body.bytes())?;
+            let memory = body.into_parsed(COPIES * parsed.memory())?;
+            (parsed, Some(memory))
         } else {
-            Json::Null
+            (Json::Null, None)
         };
         check_project(&auth, route.project.as_deref())?;
         if !matched.entry.microversions.serves(version) {
@@ -124,11 +129,11 @@ impl NovaApi {
                 spent: context.observer.upstream_time().clone(),
             },
         };
-        let permit = context.permit.clone();
-        let (spawner, span) = (&self.spawner, context.ids.span());
+        let permit = (context.permit.clone(), body_memory);
+        let (spawner, scope) = (&self.spawner, context.ids.task_scope());
         let answer = self
             .service
-            .respond(input, cacheability, spawner, span, permit);
+            .respond(input, cacheability, spawner, scope, permit);
         // Boxed, so that a cache hit does not pay for its size.
         let answer = with_deadline(context.timing.deadline, Box::pin(answer)).await;
         if let Err(ApiError::Glance {

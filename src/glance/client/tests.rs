@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::metrics::Exposition;
 use crate::upstream::{self, OutlierDetection};
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path, query_param};
@@ -281,7 +282,8 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
     let mut metrics = crate::telemetry::metrics::Metrics::default();
     metrics.register(|registry| glance.metrics().register(registry));
     let failovers = "nova_image_proxy_glance_failovers_total 1\n";
-    assert!(metrics.text().contains(failovers), "{}", metrics.text());
+    let text = metrics.text(Exposition::Prometheus);
+    assert!(text.contains(failovers), "{text}");
     assert!(failing.received_requests().await.unwrap().len() >= 4);
 }
 

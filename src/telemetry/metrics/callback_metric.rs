@@ -1,20 +1,28 @@
-//! Numbers that somebody else keeps.
+//! Numbers that other parts keep.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use std::fmt;
 
-/// What a number is.
+/// A number of a metric without labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricValue {
-    /// It goes up and down.
+    /// A gauge.
     Gauge(i64),
-    /// It only grows.
+    /// A counter.
     Count(u64),
 }
 
-/// A number that is looked up when somebody asks.
+impl MetricValue {
+    /// A gauge of a number that is never negative.
+    #[must_use]
+    pub fn gauge(number: impl TryInto<i64>) -> Self {
+        Self::Gauge(number.try_into().unwrap_or(i64::MAX))
+    }
+}
+
+/// A metric whose number is read at each scrape.
 pub(super) struct CallbackMetric<F> {
     pub(super) name: &'static str,
     pub(super) help: &'static str,

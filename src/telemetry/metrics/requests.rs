@@ -31,6 +31,8 @@ pub struct RequestSample {
     pub version: usize,
     /// The cache's part in it, if it had one.
     pub cache: Option<CacheLabel>,
+    /// The length of the response's body.
+    pub response_bytes: u64,
     /// From its head to its response.
     pub duration: Duration,
 }
@@ -55,6 +57,8 @@ pub struct ApiRequestMetrics {
 struct Shard {
     answered: Box<[AtomicU64]>,
     duration: Box<[Histogram]>,
+    /// By route.
+    body_bytes: Box<[AtomicU64]>,
 }
 
 impl Shard {
@@ -65,6 +69,7 @@ impl Shard {
         Self {
             answered: (0..counters).map(|_| AtomicU64::new(0)).collect(),
             duration: (0..histograms).map(|_| Histogram::default()).collect(),
+            body_bytes: labels.routes.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
 }
@@ -93,6 +98,9 @@ impl ApiRequestMetrics {
         let duration = duration_at(request.route, request.method, request.cache);
         if let Some(histogram) = shard.duration.get(duration) {
             histogram.observe(request.duration);
+        }
+        if let Some(bytes) = shard.body_bytes.get(request.route) {
+            bytes.fetch_add(request.response_bytes, Relaxed);
         }
     }
 
@@ -127,7 +135,7 @@ impl ApiRequestMetrics {
                         route: routes.get(route).copied().unwrap_or_default(),
                         method,
                         status,
-                        version,
+                        microversion: version,
                     };
                     (labels, self.answered_at(route, method, status, index))
                 })
@@ -174,8 +182,8 @@ impl RequestMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Requests(Arc::clone(&self.apis))));
         registry.register(
-            "requests_rejected",
-            "Requests refused with 503 because server.max_in_flight others were in flight",
+            "http_requests_rejected",
+            "Requests rejected because too many were in flight; http_requests_total counts them too",
             self.rejected.clone(),
         );
     }
@@ -190,7 +198,7 @@ struct Answered {
     route: &'static str,
     method: MethodLabel,
     status: StatusLabel,
-    version: &'static str,
+    microversion: &'static str,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -205,8 +213,9 @@ struct RequestDuration {
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let apis = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let help = "Requests by what was answered";
-        let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+        let help = "Requests by route, method, status and microversion";
+        let mut family =
+            encoder.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
         for api in &*apis {
             for (labels, at) in api.every_answer() {
                 let tables = api.shards.iter().filter_map(|shard| shard.answered.get(at));
@@ -217,15 +226,37 @@ impl Collector for Requests {
                 }
             }
         }
-        let help = "Time from a request's head to its answer, body not included";
+        let help = "Time from the head of a request to its response, the body not included";
         let unit = Some(&Unit::Seconds);
-        let mut family = encoder.encode_descriptor("request", help, unit, MetricType::Histogram)?;
+        let mut family = encoder.encode_descriptor(
+            "http_request_duration",
+            help,
+            unit,
+            MetricType::Histogram,
+        )?;
         for api in &*apis {
             for (labels, at) in api.every_duration() {
                 let tables = api.shards.iter().filter_map(|shard| shard.duration.get(at));
                 let sum = Snapshot::of(tables);
                 if sum.count() > 0 {
                     sum.encode(&mut family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let (help, unit) = ("Bytes of response bodies", Some(&Unit::Bytes));
+        let mut family =
+            encoder.encode_descriptor("http_response_body", help, unit, MetricType::Counter)?;
+        for ApiRequestMetrics { labels, shards } in &*apis {
+            let api = labels.api;
+            for (index, route) in labels.routes.iter().enumerate() {
+                let tables = shards
+                    .iter()
+                    .filter_map(|shard| shard.body_bytes.get(index));
+                let count: u64 = tables.map(|counter| counter.load(Relaxed)).sum();
+                if count > 0 {
+                    let labels = [("api", api), ("route", *route)];
+                    let mut series = family.encode_family(&labels)?;
+                    series.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
             }
         }

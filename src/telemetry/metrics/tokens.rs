@@ -41,13 +41,13 @@ impl Default for TokenMetrics {
 impl TokenMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
-            "token_lookups",
-            "Tokens of requests by what was known of them",
+            "token_cache_lookups",
+            "Lookups in the token cache",
             self.lookups.clone(),
         );
         registry.register(
             "token_validations",
-            "Questions about tokens that Keystone was asked",
+            "Token validations by Keystone",
             self.validations.clone(),
         );
     }

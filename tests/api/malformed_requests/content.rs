@@ -51,7 +51,7 @@ fn json_from_hell_is_taken_or_refused(#[case] body: Vec<u8>, #[case] status: u16
 
 #[test]
 fn nothing_a_client_sends_forges_a_line_of_the_log() {
-    for format in ["json", "text"] {
+    for format in ["json", "text", "oslo"] {
         let settings = [
             ("SERVER__LISTEN", "127.0.0.1:0"),
             ("LOG__FORMAT", format),

@@ -50,6 +50,11 @@ impl FakeKeystone {
         self.0.uri()
     }
 
+    /// The requests that came.
+    pub async fn requests(&self) -> Vec<Request> {
+        self.0.received_requests().await.unwrap()
+    }
+
     /// How many validations were asked for.
     pub async fn validations(&self) -> usize {
         let requests = self.0.received_requests().await.unwrap();

@@ -13,13 +13,13 @@ struct Body {
 
 #[derive(Deserialize)]
 struct Auth {
-    identity: Methods,
+    identity: Proof,
     #[serde(default)]
     scope: Option<Scope>,
 }
 
 #[derive(Deserialize)]
-struct Methods {
+struct Proof {
     methods: Vec<String>,
     #[serde(default)]
     password: Option<Password>,
@@ -91,9 +91,9 @@ impl Named {
 /// The token that a request asks for. Any password is right; users and projects must exist.
 pub(super) fn authenticate(body: &[u8]) -> Result<Token, Fault> {
     let body: Body = serde_json::from_slice(body).map_err(|_| Fault::BadRequest)?;
-    let methods = body.auth.identity;
-    let method = methods.methods.first().map(String::as_str);
-    let user = match (method, &methods.password, &methods.token) {
+    let proof = body.auth.identity;
+    let method = proof.methods.first().map(String::as_str);
+    let user = match (method, &proof.password, &proof.token) {
         (Some("password"), Some(password), _) => password.user.user(),
         (Some("token"), _, Some(subject)) => {
             Token::parse(&subject.id).and_then(|token| users::user_by_id(token.user_id()))

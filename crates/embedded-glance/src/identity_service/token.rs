@@ -1,7 +1,7 @@
 //! Tokens and their description.
 
 use chrono::{Duration, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Catalog;
 use super::users::{self, DOMAIN, Project};
@@ -59,7 +59,7 @@ impl Token {
         let domain = json!({"id": DOMAIN, "name": "Default"});
         let user = users::user_by_id(&self.0.user);
         let user_name = user.map_or(self.0.user.as_str(), |user| user.name);
-        let mut view = json!({
+        let described = json!({
             "methods": ["password"],
             "user": {
                 "id": self.0.user, "name": user_name, "domain": domain,
@@ -69,18 +69,24 @@ impl Token {
             "issued_at": moment(now),
             "expires_at": moment(now + LIFETIME),
         });
+        let mut view = match described {
+            Value::Object(view) => view,
+            _ => Map::new(),
+        };
         if !self.0.project.is_empty() {
             let project = users::project_by_id(&self.0.project);
             let name = project.map_or(self.0.project.as_str(), |project| project.name);
-            view["project"] = json!({"id": self.0.project, "name": name, "domain": domain});
-            view["is_domain"] = json!(false);
+            let project = json!({"id": self.0.project, "name": name, "domain": domain});
             let role = |role: &String| json!({"id": format!("role-{role}"), "name": role});
-            view["roles"] = self.0.roles.iter().map(role).collect();
+            view.insert("project".to_owned(), project);
+            view.insert("is_domain".to_owned(), json!(false));
+            let roles = self.0.roles.iter().map(role).collect();
+            view.insert("roles".to_owned(), roles);
             if let Some(found) = catalog {
-                view["catalog"] = self::catalog(found, base);
+                view.insert("catalog".to_owned(), self::catalog(found, base));
             }
         }
-        view
+        Value::Object(view)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/v2/info`: what the service can do. Also the operations of `stage` and `import`, which no method
 //! of this site has.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Response, parse_body};
 use crate::data::DataDir;
@@ -21,11 +21,7 @@ pub(crate) fn import_methods() -> Result<Response, Fault> {
 
 /// `GET /v2/info/stores`
 pub(crate) fn stores() -> Result<Response, Fault> {
-    Response::json(200, &json!({"stores": [store()]}))
-}
-
-fn store() -> Value {
-    json!({"id": STORE, "default": "true"})
+    Response::json(200, &json!({"stores": [{"id": STORE, "default": "true"}]}))
 }
 
 /// `GET /v2/info/stores/detail`
@@ -33,14 +29,17 @@ pub(crate) fn stores_detail(caller: &Identity, data: &DataDir) -> Result<Respons
     if !caller.is_admin() {
         return Err(Fault::not_authorized_to("stores_info_detail"));
     }
-    let mut store = store();
-    store["type"] = json!("file");
-    store["properties"] = json!({
-        "data_dir": data.root().to_string_lossy(),
-        "chunk_size": 65536,
-        "thin_provisioning": false,
+    let store = json!({
+        "id": STORE,
+        "default": "true",
+        "type": "file",
+        "properties": {
+            "data_dir": data.root().to_string_lossy(),
+            "chunk_size": 65536,
+            "thin_provisioning": false,
+        },
+        "weight": 0,
     });
-    store["weight"] = json!(0);
     Response::json(200, &json!({"stores": [store]}))
 }
 

@@ -11,8 +11,9 @@ use crate::params::{self, Params};
 use crate::render::PageView;
 use crate::{policy, store};
 
-/// More filters than this make a statement that SQLite refuses.
-const MAX_CONDITIONS: usize = 256;
+/// More filters than this make a statement that SQLite refuses: 256 of the query's, and the one on
+/// hidden images.
+const MAX_CONDITIONS: usize = 257;
 
 /// A page of images.
 pub(crate) fn call(

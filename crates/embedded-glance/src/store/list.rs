@@ -119,9 +119,10 @@ fn probe(condition: &Condition) -> Option<(String, Vec<Value>)> {
             return Some((sql.to_owned(), values.to_vec()));
         }
         Condition::Never => return Some(("SELECT '' WHERE FALSE".to_owned(), Vec::new())),
-        Condition::Time(_, Comparison::NotEqual, _) => return None,
-        // The primary key; no index of its own.
-        Condition::Equals("os_hash_algo", _) => return None,
+        // No index helps with these.
+        Condition::Time(_, Comparison::NotEqual, _) | Condition::Equals("os_hash_algo", _) => {
+            return None;
+        }
         Condition::Equals(column, _)
         | Condition::In(column, _)
         | Condition::Flag(column, _)
@@ -129,8 +130,11 @@ fn probe(condition: &Condition) -> Option<(String, Vec<Value>)> {
         | Condition::AtMost(column, _)
         | Condition::Time(column, ..) => *column,
     };
-    if ["created_at", "os_hash_algo"].contains(&column) && !matches!(condition, Condition::Time(..))
-    {
+    let is_indexed = match condition {
+        Condition::Time(..) => true,
+        _ => !["created_at", "os_hash_algo"].contains(&column),
+    };
+    if !is_indexed {
         return None;
     }
     let mut filter = Filter::default();

@@ -37,7 +37,7 @@ pub fn send(host: &str, request: &Request) -> io::Result<Option<Response>> {
         request.method, request.target
     );
     for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     let mut bytes = Vec::new();
     match &request.body {
@@ -52,7 +52,7 @@ pub fn send(host: &str, request: &Request) -> io::Result<Option<Response>> {
         }
         Some(body) => {
             let announced = body.len() + request.cut.unwrap_or(0);
-            head.push_str(&format!("Content-Length: {announced}\r\n"));
+            head.extend(["Content-Length: ", &announced.to_string(), "\r\n"]);
             bytes.extend_from_slice(body);
         }
         None => {}

@@ -29,7 +29,7 @@ pub struct Run {
 
 fn image_id(scenario: &str, name: &str) -> String {
     let digest = Sha1::digest(format!("{scenario}/{name}"));
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest);
     format!(
         "{RUN}-{}-4{}-8{}-{}",
         &digest[..4],
@@ -68,7 +68,7 @@ impl Run {
     /// The responses to the calls of a scenario, with placeholders.
     pub fn play(&mut self, scenario: &Scenario) -> Vec<Response> {
         self.images
-            .insert(scenario.scenario.clone(), scenario.images.clone());
+            .insert(scenario.name.clone(), scenario.images.clone());
         let mut responses: Vec<Response> = scenario
             .calls
             .iter()
@@ -149,7 +149,7 @@ impl Run {
                 });
             if let Some(value) = value.filter(|value| !value.is_null()) {
                 let text = value.as_str().map_or(value.to_string(), str::to_owned);
-                let key = (scenario.scenario.clone(), name.clone());
+                let key = (scenario.name.clone(), name.clone());
                 self.saved.insert(key, text);
             }
         }
@@ -158,7 +158,7 @@ impl Run {
 
     /// What a placeholder stands for in a scenario.
     fn value(&self, name: &str, scenario: &Scenario) -> Option<String> {
-        let places = std::iter::once(&scenario.scenario).chain(&scenario.needs);
+        let places = std::iter::once(&scenario.name).chain(&scenario.needs);
         for place in places {
             if let Some(value) = self.saved.get(&(place.clone(), name.to_owned())) {
                 return Some(value.clone());
@@ -174,7 +174,7 @@ impl Run {
                     images.is_some_and(|images| images.iter().any(|own| own == name))
                 };
                 let home = scenario.needs.iter().find(has);
-                Some(image_id(home.unwrap_or(&scenario.scenario), name))
+                Some(image_id(home.unwrap_or(&scenario.name), name))
             }
             _ => None,
         }
@@ -198,11 +198,11 @@ impl Run {
         };
         for letter in 'a'..='z' {
             add(
-                image_id(&scenario.scenario, &letter.to_string()),
+                image_id(&scenario.name, &letter.to_string()),
                 &letter.to_string(),
             );
         }
-        for place in std::iter::once(&scenario.scenario).chain(&scenario.needs) {
+        for place in std::iter::once(&scenario.name).chain(&scenario.needs) {
             for name in self.images.get(place).into_iter().flatten() {
                 add(image_id(place, name), name);
             }
@@ -212,7 +212,7 @@ impl Run {
                 .uuid
                 .find(value)
                 .is_some_and(|id| id.len() == value.len());
-            if *place == scenario.scenario && is_id {
+            if *place == scenario.name && is_id {
                 add(value.clone(), name);
             }
         }
@@ -285,7 +285,15 @@ fn no_response(text: Option<&str>) -> Response {
 
 fn sha256(bytes: &[u8]) -> String {
     let digest = sha2::Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap();
+    let digits = bytes
+        .iter()
+        .map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    digits.flatten().collect()
 }
 
 fn map_texts(value: Value, map: &impl Fn(&str) -> String) -> Value {

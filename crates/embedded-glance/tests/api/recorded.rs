@@ -64,7 +64,7 @@ fn replay(scenarios: &[Scenario], glance: &EmbeddedGlance) -> Vec<String> {
     for scenario in scenarios {
         for (call, got) in scenario.calls.iter().zip(run.play(scenario)) {
             if let Some(parts) = call.response.differs_from(&got) {
-                let name = format!("{}#{}", scenario.scenario, call.n);
+                let name = format!("{}#{}", scenario.name, call.n);
                 differing.push(format!(
                     "{name} [{}]\n  {} {} as {}\n  recorded {:?}\n  here     {got:?}",
                     parts.join(", "),

@@ -23,7 +23,8 @@ const COMPARED: [&str; 11] = [
 /// Calls that build on each other.
 #[derive(Deserialize)]
 pub struct Scenario {
-    pub scenario: String,
+    #[serde(rename = "scenario")]
+    pub name: String,
     /// Scenarios that were run before.
     #[serde(default)]
     pub needs: Vec<String>,

@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use super::REQUESTS_PER_CHANGE;
 use super::callers::{Caller, Callers};
-use super::chance::Chance;
 use super::history::{Change, History, Image, Made, Moment, View};
+use super::rng::Rng;
 
 const IMAGES: usize = 12;
 const OWNERS: [&str; 3] = ["demo", "alt", "third"];
 
 /// Changes images one after the other. Those it made go when it does.
-pub struct Changer<'a> {
+pub struct Mutator<'a> {
     callers: &'a Callers<'a>,
     gateway: &'a GatewayProcess,
     history: &'a History,
-    chance: Chance,
+    rng: Rng,
     views: Vec<View>,
     /// Every image ever made, in that order, and who made it.
     images: Arc<Vec<Made>>,
@@ -30,18 +30,18 @@ pub struct Changer<'a> {
     changes: usize,
 }
 
-impl<'a> Changer<'a> {
+impl<'a> Mutator<'a> {
     pub fn new(
         callers: &'a Callers<'a>,
         gateway: &'a GatewayProcess,
         history: &'a History,
-        chance: Chance,
+        rng: Rng,
     ) -> Self {
-        let mut changer = Self {
+        let mut mutator = Self {
             callers,
             gateway,
             history,
-            chance,
+            rng,
             views: vec![View::default(); callers.all().len()],
             images: Arc::default(),
             owners: HashMap::new(),
@@ -49,9 +49,9 @@ impl<'a> Changer<'a> {
             changes: 0,
         };
         for _ in 0..IMAGES {
-            changer.create();
+            mutator.create();
         }
-        changer
+        mutator
     }
 
     pub fn changes(&self) -> usize {
@@ -65,16 +65,16 @@ impl<'a> Changer<'a> {
         } else {
             self.alter();
         }
-        self.chance.below(REQUESTS_PER_CHANGE)
+        self.rng.below(REQUESTS_PER_CHANGE)
     }
 
     fn create(&mut self) {
-        let owner = *self.chance.one_of(&OWNERS);
+        let owner = *self.rng.one_of(&OWNERS);
         let rank = self.images.len() + 1;
-        let visibility = *self.chance.one_of(&["private", "shared", "community"]);
+        let visibility = *self.rng.one_of(&["private", "shared", "community"]);
         let fields = json!({
-            "name": format!("wall-{}", rank % 4), "visibility": visibility,
-            "disk_format": "raw", "container_format": "bare", "wall": self.mark(),
+            "name": format!("isolation-{}", rank % 4), "visibility": visibility,
+            "disk_format": "raw", "container_format": "bare", "mark": self.mark(),
         });
         self.history.begin();
         let answer = self
@@ -102,24 +102,24 @@ impl<'a> Changer<'a> {
     }
 
     fn alter(&mut self) {
-        let image = self.chance.one_of(&self.alive).clone();
+        let image = self.rng.one_of(&self.alive).clone();
         let owner = self.callers.named(self.owners[&image]);
         let admin = self.callers.named("admin");
         let others: Vec<_> = OWNERS
             .into_iter()
             .filter(|name| *name != owner.name())
             .collect();
-        let member = self.callers.named(others[self.chance.below(others.len())]);
+        let member = self.callers.named(others[self.rng.below(others.len())]);
         let of_member = format!("/{image}/members/{}", member.project());
         let set = |field: &str, value: Value| {
             let patch = json!([{"op": "add", "path": format!("/{field}"), "value": value}]);
             (admin, "PATCH", format!("/{image}"), patch)
         };
-        let choice = self.chance.below(14);
+        let choice = self.rng.below(14);
         let (who, method, path, body) = match choice {
             0..4 => {
                 let all = ["private", "shared", "community", "public"];
-                set("visibility", json!(self.chance.one_of(&all)))
+                set("visibility", json!(self.rng.one_of(&all)))
             }
             4..6 => {
                 let body = json!({"member": member.project()});
@@ -127,13 +127,13 @@ impl<'a> Changer<'a> {
             }
             6..8 => {
                 let status = self
-                    .chance
+                    .rng
                     .one_of(&["accepted", "accepted", "rejected", "pending"]);
                 (member, "PUT", of_member, json!({"status": status}))
             }
             8 => (owner, "DELETE", of_member, Value::Null),
-            9 => set("os_hidden", json!(self.chance.below(3) == 0)),
-            10 => set("wall", json!(self.mark())),
+            9 => set("os_hidden", json!(self.rng.below(3) == 0)),
+            10 => set("mark", json!(self.mark())),
             11 | 12 => return self.write_through_the_gateway(&image, owner),
             _ => return self.remove(&image, owner),
         };
@@ -148,7 +148,7 @@ impl<'a> Changer<'a> {
     }
 
     fn write_through_the_gateway(&mut self, image: &str, owner: &Caller) {
-        let body = json!({"metadata": {"wall": self.mark()}});
+        let body = json!({"metadata": {"mark": self.mark()}});
         let path = format!("/v2.1/images/{image}/metadata");
         let answer = self.through_the_gateway("POST", &path, owner, &body);
         assert_eq!(answer.0.status, 200, "{}", answer.0.text());
@@ -161,7 +161,7 @@ impl<'a> Changer<'a> {
     }
 
     fn remove(&mut self, image: &str, owner: &Caller) {
-        let through_gateway = self.chance.below(2) == 0;
+        let through_gateway = self.rng.below(2) == 0;
         let (answer, answered) = if through_gateway {
             let path = format!("/v2.1/images/{image}");
             self.through_the_gateway("DELETE", &path, owner, &Value::Null)
@@ -286,11 +286,11 @@ fn read(record: &Value, images: &[Made]) -> Image {
         id,
         name: text("name"),
         updated: text("updated_at"),
-        mark: text("wall"),
+        mark: text("mark"),
     }
 }
 
-impl Drop for Changer<'_> {
+impl Drop for Mutator<'_> {
     fn drop(&mut self) {
         for image in &self.alive {
             self.callers.stack().remove_image(image);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// No request takes longer, so nobody asks about a state that ended before.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// What of an image is compared. `mark` is its property `wall`, which no other image ever has.
+/// What of an image is compared. `mark` is its property `mark`, which no other image ever has.
 #[derive(Debug, Clone)]
 pub struct Image {
     pub id: String,

@@ -6,14 +6,14 @@
 //! item, what that caller's Glance held at some moment in the time the request duration.
 //!
 //! With the cache on, a change made outside the gateway may stay unseen for `cache.ttl`, one made through
-//! it may not; nothing else is let through. `WALL_REQUESTS` is how many requests are sent (2,000),
-//! half of them to a gateway with the cache on; `WALL_SEED` repeats the choices of an earlier run.
+//! it may not; nothing else is let through. `ISOLATION_REQUESTS` is how many requests are sent (2,000),
+//! half of them to a gateway with the cache on; `ISOLATION_SEED` repeats the choices of an earlier run.
 
 mod callers;
-mod chance;
-mod changes;
 mod history;
-mod question;
+mod mutations;
+mod request;
+mod rng;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -25,10 +25,10 @@ use test_support::GatewayProcess;
 use crate::gateway;
 use crate::stack::Stack;
 use callers::Callers;
-use chance::Chance;
-use changes::Changer;
 use history::{Epoch, History};
-use question::{Question, Seen};
+use mutations::Mutator;
+use request::{Request, Seen};
+use rng::Rng;
 use rstest::rstest;
 
 const WORKERS: usize = 8;
@@ -38,7 +38,7 @@ const REQUESTS_PER_CHANGE: usize = 50;
 
 #[test]
 fn nobody_is_shown_what_glance_would_not_show_them() {
-    hold_the_wall(Duration::ZERO, &[("CACHE__ENABLED", "false")]);
+    compare_with_glance(Duration::ZERO, &[("CACHE__ENABLED", "false")]);
 }
 
 #[rstest]
@@ -46,7 +46,7 @@ fn nobody_is_shown_what_glance_would_not_show_them() {
 #[case("user")]
 fn nobody_is_shown_what_glance_would_not_show_them_with_the_cache_on(#[case] isolation: &str) {
     let ttl = format!("{}ms", TTL.as_millis());
-    hold_the_wall(
+    compare_with_glance(
         TTL,
         &[("CACHE__ISOLATION", isolation), ("CACHE__TTL", &ttl)],
     );
@@ -62,7 +62,7 @@ struct Tally {
     failures: Vec<String>,
 }
 
-struct Wall<'a> {
+struct Trial<'a> {
     callers: &'a Callers<'a>,
     gateway: &'a GatewayProcess,
     history: &'a History,
@@ -72,17 +72,17 @@ struct Wall<'a> {
     tally: Mutex<Tally>,
 }
 
-fn hold_the_wall(ttl: Duration, settings: &[(&str, &str)]) {
+fn compare_with_glance(ttl: Duration, settings: &[(&str, &str)]) {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let wanted = number("WALL_REQUESTS").unwrap_or(2000).div_ceil(3);
+    let wanted = number("ISOLATION_REQUESTS").unwrap_or(2000).div_ceil(3);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = number("WALL_SEED").unwrap_or(u64::from(clock.unwrap().subsec_nanos()));
-    println!("{wanted} requests, cache.ttl={ttl:?}, WALL_SEED={seed}");
+    let seed = number("ISOLATION_SEED").unwrap_or(u64::from(clock.unwrap().subsec_nanos()));
+    println!("{wanted} requests, cache.ttl={ttl:?}, ISOLATION_SEED={seed}");
     let gateway = gateway::start(stack, settings);
     let callers = Callers::new(stack);
     let history = History::default();
-    let wall = Wall {
+    let trial = Trial {
         callers: &callers,
         gateway: &gateway,
         history: &history,
@@ -92,27 +92,27 @@ fn hold_the_wall(ttl: Duration, settings: &[(&str, &str)]) {
         tally: Mutex::default(),
     };
     let started = Instant::now();
-    let mut changer = Changer::new(&callers, &gateway, &history, Chance::new(seed));
+    let mut mutator = Mutator::new(&callers, &gateway, &history, Rng::new(seed));
     thread::scope(|scope| {
         let workers: Vec<_> = (1..=WORKERS as u64)
             .map(|number| {
-                let (wall, chance) = (&wall, Chance::new(seed ^ (number << 32)));
-                scope.spawn(move || wall.ask(chance))
+                let (trial, rng) = (&trial, Rng::new(seed ^ (number << 32)));
+                scope.spawn(move || trial.ask(rng))
             })
             .collect();
         let all_done = || workers.iter().all(thread::ScopedJoinHandle::is_finished);
         while !all_done() {
-            let until = changer.step() + wall.asked.load(Ordering::Relaxed);
-            while wall.asked.load(Ordering::Relaxed) < until && !all_done() {
+            let until = mutator.step() + trial.asked.load(Ordering::Relaxed);
+            while trial.asked.load(Ordering::Relaxed) < until && !all_done() {
                 thread::sleep(Duration::from_millis(1));
             }
         }
     });
-    let changes = changer.changes();
-    drop(changer);
+    let changes = mutator.changes();
+    drop(mutator);
     report(
-        wall.tally.into_inner().unwrap(),
-        wall.wanted,
+        trial.tally.into_inner().unwrap(),
+        trial.wanted,
         changes,
         started.elapsed(),
         seed,
@@ -127,29 +127,29 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-impl Wall<'_> {
+impl Trial<'_> {
     /// Sends requests until enough were sent by all workers together, or some were answered wrongly.
-    fn ask(&self, mut chance: Chance) {
+    fn ask(&self, mut rng: Rng) {
         while self.asked.fetch_add(1, Ordering::Relaxed) < self.wanted {
-            let caller = &self.callers.all()[chance.below(self.callers.all().len())];
+            let caller = &self.callers.all()[rng.below(self.callers.all().len())];
             let newest = self.history.newest();
-            let question = Question::any(&mut chance, self.callers, caller, &newest);
-            let token = chance.one_of(caller.tokens());
+            let request = Request::any(&mut rng, self.callers, caller, &newest);
+            let token = rng.one_of(caller.tokens());
             let sent = Instant::now();
-            let answer = question.send(self.gateway.base(), token);
-            let seen = question.read(&answer);
-            let image = question.image();
+            let answer = request.send(self.gateway.base(), token);
+            let seen = request.read(&answer);
+            let image = request.image();
             let epochs = self.history.possible(sent, Instant::now(), self.ttl, image);
             let expected: Vec<Seen> = epochs
                 .iter()
-                .map(|epoch| question.expected(caller, epoch))
+                .map(|epoch| request.expected(caller, epoch))
                 .collect();
             let mut tally = self.tally.lock().unwrap();
-            tally.count(&question, &seen, &epochs, &expected);
+            tally.count(&request, &seen, &epochs, &expected);
             if !expected.contains(&seen) {
                 let changes: Vec<_> = epochs.iter().map(|epoch| &epoch.change().what).collect();
                 tally.failures.push(format!(
-                    "{} asked {question:?}\n  and was told {} {seen:?}\n  instead of {expected:?}\n  \
+                    "{} asked {request:?}\n  and was told {} {seen:?}\n  instead of {expected:?}\n  \
                      after {changes:?}",
                     caller.name(),
                     answer.status,
@@ -163,11 +163,11 @@ impl Wall<'_> {
 }
 
 impl Tally {
-    fn count(&mut self, question: &Question, seen: &Seen, epochs: &[Epoch], expected: &[Seen]) {
-        let of_kind = (question.kind(), seen.summary());
+    fn count(&mut self, request: &Request, seen: &Seen, epochs: &[Epoch], expected: &[Seen]) {
+        let of_kind = (request.kind(), seen.summary());
         *self.answers.entry(of_kind).or_default() += 1;
         self.images += seen.images();
-        let there = |epoch: &Epoch| question.image().is_some_and(|image| epoch.holds(image));
+        let there = |epoch: &Epoch| request.image().is_some_and(|image| epoch.holds(image));
         if seen.is_not_found() && epochs.iter().all(there) {
             self.refused_though_there += 1;
         }
@@ -196,7 +196,7 @@ fn report(tally: Tally, wanted: usize, changes: usize, duration: Duration, seed:
     let failures = tally.failures;
     assert!(
         failures.is_empty(),
-        "WALL_SEED={seed}\n{}",
+        "ISOLATION_SEED={seed}\n{}",
         failures.join("\n")
     );
     assert_eq!(asked, wanted);

@@ -5,8 +5,8 @@ use test_support::client::{self, Response};
 use uuid::Uuid;
 
 use super::callers::{Caller, Callers};
-use super::chance::Chance;
 use super::history::{Epoch, Image};
+use super::rng::Rng;
 
 const NOT_FOUND: &str = "Image not found.";
 /// An image without the property.
@@ -14,7 +14,7 @@ const NO_ITEM: &str = "The resource could not be found.";
 
 /// One request.
 #[derive(Debug)]
-pub struct Question {
+pub struct Request {
     ask: Ask,
     /// Such as `/v2.1/PROJECT`.
     prefix: String,
@@ -97,20 +97,20 @@ impl Details {
             id: text(&view["id"]).unwrap(),
             name: text(&view["name"]),
             updated: text(&view["updated"]),
-            mark: text(&view["metadata"]["wall"]),
+            mark: text(&view["metadata"]["mark"]),
         }
     }
 }
 
-impl Question {
-    pub fn any(chance: &mut Chance, callers: &Callers, caller: &Caller, newest: &Epoch) -> Self {
+impl Request {
+    pub fn any(rng: &mut Rng, callers: &Callers, caller: &Caller, newest: &Epoch) -> Self {
         let prefixes = ["/v2.1", "/v2", "/v2.1/", "/v2/"];
-        let mut prefix = (*chance.one_of(&prefixes)).to_owned();
+        let mut prefix = (*rng.one_of(&prefixes)).to_owned();
         if prefix.ends_with('/') {
             prefix.push_str(caller.project());
         }
         Self {
-            ask: Ask::any(chance, callers, caller, newest),
+            ask: Ask::any(rng, callers, caller, newest),
             prefix,
         }
     }
@@ -185,13 +185,13 @@ impl Question {
             Ask::Metadata(id) => ("GET", format!("{}/images/{id}/metadata", self.prefix), None),
             Ask::MetadataItem(id) => (
                 "GET",
-                format!("{}/images/{id}/metadata/wall", self.prefix),
+                format!("{}/images/{id}/metadata/mark", self.prefix),
                 None,
             ),
             Ask::ForeignWrite(id) => (
                 "POST",
                 format!("{}/images/{id}/metadata", self.prefix),
-                Some(r#"{"metadata": {"wall": "broken"}}"#),
+                Some(r#"{"metadata": {"mark": "broken"}}"#),
             ),
             Ask::ForeignDelete(id) => ("DELETE", format!("{}/images/{id}", self.prefix), None),
             Ask::WrongProject { other, .. } => ("GET", format!("/v2.1/{other}/images"), None),
@@ -227,9 +227,9 @@ impl Question {
             }
             Ask::Show(_) | Ask::Nothing(_) => Seen::Image(Details::read(&body["image"])),
             Ask::Metadata(_) | Ask::ForeignWrite(_) => {
-                Seen::Mark(body["metadata"]["wall"].as_str().map(str::to_owned))
+                Seen::Mark(body["metadata"]["mark"].as_str().map(str::to_owned))
             }
-            Ask::MetadataItem(_) => Seen::Mark(body["meta"]["wall"].as_str().map(str::to_owned)),
+            Ask::MetadataItem(_) => Seen::Mark(body["meta"]["mark"].as_str().map(str::to_owned)),
             Ask::ForeignDelete(_) => Seen::Status(200),
         }
     }
@@ -274,23 +274,23 @@ impl Question {
 }
 
 impl Ask {
-    fn any(chance: &mut Chance, callers: &Callers, caller: &Caller, newest: &Epoch) -> Self {
+    fn any(rng: &mut Rng, callers: &Callers, caller: &Caller, newest: &Epoch) -> Self {
         let images = newest.images();
         // Those made last; some of them are gone.
         let recent = &images[images.len().saturating_sub(18)..];
-        let at = chance.below(recent.len());
+        let at = rng.below(recent.len());
         let (id, owner) = (recent[at].id.clone(), &recent[at].owner);
         let rank = images.len() - recent.len() + at + 1;
-        match chance.below(40) {
+        match rng.below(40) {
             0..10 => Self::List {
-                detail: chance.below(2) == 0,
+                detail: rng.below(2) == 0,
                 part: Part::All,
             },
             10..15 => Self::List {
-                detail: chance.below(2) == 0,
-                part: match chance.below(3) {
-                    0 => Part::Named(format!("wall-{}", chance.below(4))),
-                    1 => Part::First(1 + chance.below(8)),
+                detail: rng.below(2) == 0,
+                part: match rng.below(3) {
+                    0 => Part::Named(format!("isolation-{}", rng.below(4))),
+                    1 => Part::First(1 + rng.below(8)),
                     _ => Part::After { marker: id, rank },
                 },
             },
@@ -308,7 +308,7 @@ impl Ask {
                 let others: Vec<_> = others.filter(|other| *other != caller.project()).collect();
                 Self::WrongProject {
                     own: caller.project().to_owned(),
-                    other: (*chance.one_of(&others)).to_owned(),
+                    other: (*rng.one_of(&others)).to_owned(),
                 }
             }
             _ => Self::BadToken,
