@@ -2,7 +2,9 @@
 FROM rust:1-slim-bookworm AS build
 # The image has the C compiler that aws-lc and SQLite need.
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+# The revision in `--version` and `build_info`: --build-arg GIT_SHA=$(git rev-parse --short=12 HEAD)
+ARG GIT_SHA
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches benches
 COPY crates crates
 COPY src src

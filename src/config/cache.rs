@@ -15,7 +15,7 @@ pub enum CacheIsolation {
     /// All callers with the same roles in the same project.
     #[default]
     Project,
-    /// The same user only, for clouds whose Glance policies look at users.
+    /// The same user only, for clouds whose Glance policies depend on users.
     User,
 }
 

@@ -39,7 +39,7 @@ impl Default for Embedded {
     }
 }
 
-/// Settings of the identity service that goes with the embedded Glance.
+/// Settings of the identity service beside the embedded Glance.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {

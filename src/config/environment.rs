@@ -6,7 +6,7 @@ use std::ffi::OsString;
 /// The settings' variables are `NOVA_IMAGE_PROXY__SECTION__KEY`.
 pub(super) const PREFIX: &str = "NOVA_IMAGE_PROXY";
 
-/// The variable that names the settings file of a process that is given none as an argument.
+/// The variable that names the settings file of a process without one in its arguments.
 pub const FILE_VARIABLE: &str = "NOVA_IMAGE_PROXY_CONFIG";
 
 /// The variables of a process that concern this program.

@@ -11,7 +11,7 @@ use thiserror::Error;
 /// The names and values of one layer.
 type Values = config::Map<String, config::Value>;
 
-/// Sections that say which cloud is served, or to whom: one key of theirs rules sample images out.
+/// Sections that name the cloud or its callers: one key of theirs rules sample images out.
 const CLOUD_SECTIONS: [&str; 3] = ["auth", "keystone", "glance"];
 
 /// Why the settings cannot be used.
@@ -22,7 +22,7 @@ pub enum LoadError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file is not TOML.
@@ -46,7 +46,7 @@ pub enum LoadError {
         key: String,
         /// Where the value came from.
         value_source: ValueSource,
-        /// What is wrong.
+        /// The violation.
         message: String,
     },
     /// Values that are well-formed but not allowed, or not together.
@@ -174,7 +174,7 @@ fn source_of(values: &Values, key: &str) -> Option<String> {
     table.get(name)?.origin().map(str::to_owned)
 }
 
-/// What is wrong with a value; [`LoadError`] says key and source.
+/// Why a value is invalid; [`LoadError`] names key and source.
 fn message_of(error: &config::ConfigError) -> String {
     match error {
         config::ConfigError::Type {

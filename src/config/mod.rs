@@ -37,7 +37,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
-/// The word for no listener at all.
+/// The value for no listener at all.
 const OFF: &str = "off";
 
 /// All settings.

@@ -102,9 +102,14 @@ fn glance_settings(settings: &Settings) -> embedded_glance::Settings {
             uri.map(|uri| uri.trim_end_matches('/').trim_end_matches("/v3").to_owned())
         }
     };
+    // Links of images name it, so it is the same at each start where it can be; for a gateway on any
+    // free port, such as one of a test, it may be any as well.
+    let listen = match settings.server.listen.port() {
+        0 => SocketAddr::new(PREFERRED_ADDRESS.ip(), 0),
+        _ => PREFERRED_ADDRESS,
+    };
     embedded_glance::Settings {
-        // Links of images name it, so it is the same at each start where it can be.
-        listen: PREFERRED_ADDRESS,
+        listen,
         any_port_if_taken: true,
         database: section.database.clone(),
         data_dir: section.data_dir.clone(),

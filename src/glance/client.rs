@@ -25,10 +25,10 @@ const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
-/// On whose behalf, where and until when Glance is called.
+/// The caller of Glance, the endpoint, and the deadline.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// The first of the configured endpoints, which stands for all of them, or the one of the token's
+    /// The first of the configured endpoints, which represents all of them, or the one of the token's
     /// catalog. Links and cache keys name it, whichever endpoint responds.
     pub endpoint: Endpoint,
     /// The client's token, marked sensitive; none when the gateway runs without tokens.

@@ -67,7 +67,7 @@ impl EndpointPools {
         &self.metrics
     }
 
-    /// The pool that `endpoint` stands for.
+    /// The pool that `endpoint` represents.
     pub fn pool_for(&self, endpoint: &Endpoint) -> EndpointPool {
         if let Some(configured) = &self.configured
             && configured.first == *endpoint

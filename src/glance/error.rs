@@ -89,7 +89,7 @@ impl From<InvalidResponse> for GlanceError {
     }
 }
 
-/// What is known of a write.
+/// The known outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// Glance did not carry it out: it refused the write, or never received it.
@@ -101,7 +101,7 @@ pub enum WriteOutcome {
 }
 
 impl GlanceError {
-    /// What a write that failed with this error has come to.
+    /// The outcome of a write that failed with this error.
     #[must_use]
     pub fn write_outcome(&self) -> WriteOutcome {
         match self {
@@ -113,7 +113,7 @@ impl GlanceError {
             | Self::OverLimit { .. }
             | Self::UriTooLong
             | Self::NotSent(_) => WriteOutcome::NotApplied,
-            // A proxy's word for an exchange behind it that broke or timed out.
+            // A proxy's status for an exchange behind it that broke or timed out.
             Self::ServerError(StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
             | Self::Interrupted(_)
             | Self::InvalidHttp(_)
@@ -148,7 +148,7 @@ impl GlanceError {
         }
     }
 
-    /// The failure that a response with an unexpected status stands for.
+    /// The error for a response with an unexpected status.
     #[must_use]
     pub fn of_response(answer: &Response) -> Self {
         match answer.status.as_u16() {

@@ -17,7 +17,7 @@ struct ErrorDocument<'a> {
     message: Cow<'a, str>,
 }
 
-/// Glance's explanation in the form its own client library gives it: the lines of the page without tags,
+/// Glance's explanation in the form of its own client library: the lines of the page without tags,
 /// each once, joined by `: `. Character references become characters.
 pub fn explanation(response: &Response) -> String {
     let body = response

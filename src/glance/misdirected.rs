@@ -1,4 +1,4 @@
-//! Whether what answers is Glance at all: the settings may name a web server, another service, or
+//! Whether the server at an endpoint is Glance at all: the settings may name a web server, another service, or
 //! this gateway itself.
 
 use crate::upstream::Response;
@@ -16,7 +16,7 @@ pub fn is_compute_api(headers: &HeaderMap) -> bool {
         .any(|name| headers.contains_key(*name))
 }
 
-/// What a response shows about the endpoint: that it is Glance, or why it is none. `None` for a
+/// Whether a response shows that the endpoint is Glance, or another server. `None` for a
 /// response that could come from either, or that clients can cause at will.
 pub(super) fn assess(path: &str, response: &Response) -> Option<Result<(), String>> {
     let status = response.status;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use thiserror::Error;
 
-/// Load shedding: one request too many is refused at once. A queue here would make every client wait, and most of
-/// them give up before their turn.
+/// Load shedding: one request too many is rejected at once. A queue here would make every client wait, and most of
+/// them give up before their turn. There is no rate limit: quotas for each client belong to the load balancer in front.
 #[derive(Debug, Default)]
 pub struct ConcurrencyLimit {
     in_flight: AtomicUsize,

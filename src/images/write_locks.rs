@@ -1,7 +1,8 @@
 //! One write at a time for each image in this process.
 //!
 //! Glance's PATCH reads, changes and writes without a lock: of fifty concurrent patches sent to it
-//! directly, twenty got lost. Writers of one image therefore queue here. The queues are a fixed
+//! directly, twenty got lost. Writers of one image therefore queue here, in this process: there is
+//! no lease that other gateways know of. The queues are a fixed
 //! number; two images that share one wait for each other, which costs time and nothing else.
 
 use crate::glance::ImageId;

@@ -18,7 +18,7 @@ const MAX_PATTERN_BYTES: usize = 255;
 const MAX_WILDCARD_BYTES: usize = 64 << 10;
 /// The largest compiled pattern, in bytes.
 const MAX_COMPILED_BYTES: usize = 64 << 10;
-/// What one byte of a pattern takes when compiled, roughly, in bytes.
+/// Memory of one byte of a pattern when compiled, roughly, in bytes.
 const COMPILED_BYTES_PER_BYTE: usize = 64;
 /// One decision takes at most so many steps, a step being a byte of the path for a byte of a
 /// pattern, both without the literal prefix; beyond it nothing is allowed. A thousand rules with
@@ -107,7 +107,7 @@ impl Rule {
 /// character of it; `**` for anything, also nothing.
 #[derive(Debug, Clone)]
 struct PathPattern {
-    /// What stands before the first wildcard.
+    /// The text before the first wildcard.
     literal_prefix: Box<str>,
     wildcards: Option<Wildcards>,
 }

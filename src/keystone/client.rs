@@ -1,4 +1,4 @@
-//! The requests to Keystone, and what the status codes of its responses mean.
+//! The requests to Keystone, and the meaning of the status codes of its responses.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ impl KeystoneClient {
         &self.base
     }
 
-    /// What to choose from catalogs, where they are requested.
+    /// The endpoint to select from catalogs, where they are requested.
     pub(super) fn endpoint_filter(&self) -> Option<&EndpointFilter> {
         self.endpoint_filter.as_ref()
     }
@@ -213,7 +213,7 @@ fn interpret_response(
     }
 }
 
-/// The error that an unexpected status stands for.
+/// The error for an unexpected status.
 pub(super) fn unexpected_status(status: StatusCode) -> Error {
     if status == StatusCode::FORBIDDEN {
         Unavailable::Forbidden.into()

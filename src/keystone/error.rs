@@ -53,7 +53,7 @@ pub enum Unavailable {
     Abandoned,
 }
 
-/// What is wrong with a response.
+/// Why a response is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResponse {
     /// A status that Keystone does not give here, redirects included.
@@ -78,8 +78,8 @@ pub enum InvalidResponse {
 }
 
 impl Error {
-    /// Whether an operator has to mend something: the settings, the gateway's account, or what
-    /// answers at `keystone.auth_url`. Outages are not among it, nor what a client can cause with a
+    /// Whether an operator has to fix something: the settings, the gateway's account, or the server
+    /// at `keystone.auth_url`. Outages do not count, nor errors that a client can cause with a
     /// token of its making.
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Token validation.
 //!
-//! Keystone alone says whose a request is; no other header of a client changes that.
+//! Only Keystone identifies the caller; no header of a client but its tokens counts.
 //! [`TokenValidator`] validates tokens and caches the results for a while; a [`Token`] is one such
 //! result and exists only because Keystone returned it.
 //!
@@ -8,9 +8,9 @@
 //! |---|---|
 //! | `token_validator.rs` | one validation at a time for each token; service tokens |
 //! | `token_cache.rs` | the caches of valid and of rejected tokens |
-//! | `client.rs` | the requests to Keystone, and what its status codes mean |
+//! | `client.rs` | the requests to Keystone, and the meaning of its status codes |
 //! | `service_token.rs` | the gateway's own token, where credentials are configured |
-//! | `probe.rs` | what readiness asks of Keystone |
+//! | `probe.rs` | the requests of the readiness probes |
 //! | `token_response.rs` | Keystone's JSON |
 //! | `token.rs` | a validated token |
 //! | `access_rules.rs` | access rules of application credentials |

@@ -1,4 +1,4 @@
-//! What readiness asks of Keystone: whether validation works at all, and if not, why.
+//! The readiness probes of Keystone: whether validation works at all, and if not, why.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ pub enum NotIdentityV3 {
     /// No response.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// The service answers with an error of its own.
+    /// The service responds with an error of its own.
     #[error("it answered {0}")]
     Status(u16),
     /// Another service, or a web server.
@@ -70,7 +70,7 @@ impl TokenValidator {
     /// Whether `keystone.auth_url` is the URL of an Identity API v3.
     ///
     /// # Errors
-    /// Says what is there instead.
+    /// Names the service that is there instead.
     pub async fn check_version_document(&self, deadline: Instant) -> Result<(), NotIdentityV3> {
         let response = self.0.client.version_document(deadline).await?;
         let status = response.status;
@@ -88,7 +88,7 @@ impl TokenValidator {
     /// Without credentials there is nothing to check.
     ///
     /// # Errors
-    /// Says what is missing: [`Unavailable::CredentialsRefused`] for a wrong user or password,
+    /// Names the missing part: [`Unavailable::CredentialsRefused`] for a wrong user or password,
     /// [`Unavailable::Forbidden`] for a user without the right to validate tokens.
     pub async fn check_credentials(&self, deadline: Instant) -> Result<(), Error> {
         let Some(service) = &self.0.service else {
@@ -122,7 +122,7 @@ impl TokenValidator {
     /// when endpoints are configured.
     ///
     /// # Errors
-    /// Says why there is none.
+    /// When there is none, with the reason.
     pub async fn own_image_endpoint(
         &self,
         deadline: Instant,

@@ -19,7 +19,7 @@ use crate::util::single_flight::{Follower, LeaderGuard, Role, SingleFlight};
 
 /// A token is renewed this long before its expiry, or at half of a shorter life.
 const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(60);
-/// Keystone is not asked again for this long after a failure, lest a wrong password locks the
+/// No request is sent for this long after a failure, lest a wrong password locks the
 /// account.
 const FAILURE_BACKOFF: TimeDelta = TimeDelta::seconds(10);
 

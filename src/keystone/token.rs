@@ -1,4 +1,4 @@
-//! A validated token: what Keystone says about the sender of a request.
+//! A validated token: Keystone's description of the caller.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use url::Url;
 use super::access_rules::AccessRules;
 use super::catalog::NoImageEndpoint;
 
-/// What a token gives rights on.
+/// The kind of a token's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeKind {
     /// A project.
@@ -17,11 +17,11 @@ pub enum ScopeKind {
     Domain,
     /// The whole system.
     System,
-    /// Nothing; such a token only proves who the user is.
+    /// No scope; such a token only identifies the user.
     Unscoped,
 }
 
-/// A user in a project with roles: all that decides what Glance shows.
+/// A user in a project with roles: everything that Glance's policies depend on.
 ///
 /// Only tokens with a project have one, and only validation makes one.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ fn roles_bytes(roles: &[String]) -> usize {
     names + size_of_val(roles)
 }
 
-/// What a token gives rights on, with the ids and roles that belong to it.
+/// The scope of a token, with its ids and roles.
 #[derive(Debug)]
 pub(super) enum TokenScope {
     Project(Arc<Identity>),
@@ -112,7 +112,7 @@ impl Token {
         now >= self.expires_at
     }
 
-    /// What the token gives rights on.
+    /// The kind of the token's scope.
     #[must_use]
     pub fn scope_kind(&self) -> ScopeKind {
         match &self.scope {
@@ -178,7 +178,7 @@ impl Token {
     /// Glance's endpoint in the token's own catalog, without a version.
     ///
     /// # Errors
-    /// Says why the catalog has none.
+    /// When the catalog has none.
     pub fn image_endpoint(&self) -> Result<&Url, NoImageEndpoint> {
         self.image_endpoint.as_ref().map_err(|reason| *reason)
     }

@@ -25,11 +25,11 @@ const ENTRY_BYTES: usize = 4096;
 #[derive(Clone)]
 struct CachedToken {
     token: Arc<Token>,
-    /// When Keystone was asked.
+    /// When the validation was sent to Keystone.
     asked_at: DateTime<Utc>,
 }
 
-/// Whether a token that has expired is still good: services may finish what they began for a user.
+/// Whether an expired token is still accepted: services may finish the work that they began for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExpiredTokens {
     /// An expired token is invalid.
@@ -77,7 +77,7 @@ impl TokenCache {
         }
     }
 
-    /// The cached result of a validation at `now`; `None` when Keystone must be asked.
+    /// The cached result of a validation at `now`; `None` when Keystone must validate the token.
     pub(super) fn get(
         &self,
         key: TokenKey,
@@ -100,19 +100,19 @@ impl TokenCache {
         self.valid.entry_count()
     }
 
-    /// Caches a token that Keystone, asked at `asked_at`, found valid.
+    /// Caches a token that Keystone has validated; `asked_at` is when the request was sent.
     pub(super) fn accept(&self, key: TokenKey, token: Arc<Token>, asked_at: DateTime<Utc>) {
         self.rejected.invalidate(&key);
         self.valid.insert(key, CachedToken { token, asked_at });
     }
 
-    /// Caches that Keystone, asked at `asked_at`, rejected a token.
+    /// Caches that Keystone has rejected a token; `asked_at` is when the request was sent.
     pub(super) fn reject(&self, key: TokenKey, asked_at: DateTime<Utc>) {
         self.valid.invalidate(&key);
         self.rejected.insert(key, asked_at);
     }
 
-    /// Removes a token, so that Keystone is asked again.
+    /// Removes a token, so that Keystone validates it again.
     pub(super) fn forget(&self, digest: TokenDigest) {
         for expired in [ExpiredTokens::Rejected, ExpiredTokens::Accepted] {
             self.valid.invalidate(&TokenKey { digest, expired });
@@ -120,7 +120,7 @@ impl TokenCache {
     }
 }
 
-/// The age counts from the question: what changes in Keystone meanwhile may not be in the answer. An
+/// The age counts from the request: a later change in Keystone may not be in the response. An
 /// entry from the future (the clock was set back) has no known age and is not fresh.
 fn is_fresh(asked_at: DateTime<Utc>, now: DateTime<Utc>, ttl: TimeDelta) -> bool {
     let age = now.signed_duration_since(asked_at);

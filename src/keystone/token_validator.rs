@@ -255,7 +255,7 @@ impl TokenValidator {
         token.has_any_role(&self.0.service_token_roles)
     }
 
-    /// Removes a token that another service has rejected from the cache, so that Keystone is asked
+    /// Removes a token that another service has rejected from the cache, so that Keystone validates it
     /// again.
     pub fn forget(&self, token: &str) {
         self.0.cache.forget(self.0.key.digest(token));

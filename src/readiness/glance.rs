@@ -60,7 +60,7 @@ async fn versions(client: &InstrumentedClient, endpoint: &Url, deadline: Instant
     }
 }
 
-/// What is wrong with a response to `/versions`, and what to do; `None` for Glance's.
+/// Why a response to `/versions` is not Glance's, with advice; `None` for Glance's.
 fn objection(response: &Response) -> Option<(String, &'static str)> {
     let status = response.status;
     let mend = "mend glance.endpoints, or the endpoint in Keystone's catalog: Glance's URL, with or \

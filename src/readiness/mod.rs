@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-/// Lifetime of a report: the services are asked once in this time, however often readiness is.
+/// Lifetime of a report: the probes run once in this time, however many requests `/ready` gets.
 const REPORT_TTL: Duration = Duration::from_secs(1);
 /// All probes together end within this time.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -87,7 +87,7 @@ pub struct Report {
     /// Why not, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the probes found.
+    /// The results of the probes.
     pub probes: Vec<Probe>,
 }
 

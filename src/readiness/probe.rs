@@ -1,4 +1,4 @@
-//! What one probe found.
+//! The result of one probe.
 
 use serde::Serialize;
 
@@ -14,19 +14,19 @@ pub enum ProbeOutcome {
     Fail,
 }
 
-/// What one probe found.
+/// The result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Probe {
-    /// What was looked at, such as `keystone.credentials`.
+    /// The name of the probe, such as `keystone.credentials`.
     pub name: &'static str,
-    /// The URL that was asked, if there was one.
+    /// The URL of the probe, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// How it ended.
     pub outcome: ProbeOutcome,
-    /// What was found, in words for an operator. It holds no secret.
+    /// The result, in words for an operator. It holds no secret.
     pub detail: String,
-    /// What to do about it.
+    /// The advice to an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<&'static str>,
 }
@@ -57,7 +57,7 @@ impl Probe {
         }
     }
 
-    /// What failed and why, in one line.
+    /// The failure and its reason, in one line.
     pub(super) fn reason(&self) -> String {
         let target = self.target.as_deref().unwrap_or_default();
         let space = if target.is_empty() { "" } else { " " };

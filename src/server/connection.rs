@@ -1,4 +1,4 @@
-//! What a client's connection is doing, as far as deadlines, pipelining and a stop of the gateway matter.
+//! The state of a client's connection, as far as deadlines, pipelining and draining depend on it.
 //!
 //! The stream below the HTTP library sees bytes come and go, the response tracking above it sees requests and
 //! responses. Both share this.
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionState {
     /// It is open, and the client has sent nothing.
@@ -32,9 +32,9 @@ pub enum ConnectionState {
 pub enum Expectation {
     /// It does not.
     None,
-    /// It does, and the body has not been asked for.
+    /// It does, and the body is not wanted yet.
     Pending,
-    /// The body has been asked for, and the interim response is to be sent.
+    /// The body is wanted, and the interim response is to be sent.
     Wanted,
     /// The interim response was sent, or is no longer needed.
     Settled,
@@ -72,7 +72,7 @@ impl Connection {
         }))
     }
 
-    /// What it is doing.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> ConnectionState {
         self.0.state.get()

@@ -2,7 +2,7 @@
 //!
 //! The rules are those of the HTTP library's own parser (actix-http): a line of the head ends with
 //! a line feed, a body is framed by `Content-Length` or by chunks. Where the two could disagree about a
-//! request, the library refuses it, and [`Scan::Invalid`] says that nothing behind it is a request.
+//! request, the library rejects it, and [`Scan::Invalid`] means that nothing behind it is a request.
 //!
 //! Two headers are blanked in place, so that the library does not act on them: `Upgrade`, since the gateway
 //! declines every upgrade and RFC 9110 (7.8) lets the connection go on, and `Expect: 100-continue`, since the
@@ -45,7 +45,7 @@ enum State {
     Invalid,
 }
 
-/// The parts of a chunked body, as the HTTP library tells them apart.
+/// The parts of a chunked body, as the HTTP library distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChunkState {
     SizeFirst,
@@ -103,7 +103,7 @@ impl RequestFraming {
         Scan::Partial(at)
     }
 
-    /// Whether the connection may bring another request behind this one, as far as the head says.
+    /// Whether the connection may bring another request behind this one, as far as the head shows.
     #[must_use]
     pub fn is_keep_alive(&self) -> bool {
         match (self.state, self.head.connection) {

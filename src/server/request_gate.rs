@@ -1,15 +1,15 @@
 //! Gives the HTTP library one request at a time.
 //!
 //! actix-http decodes pipelined requests while an earlier one waits, and then answers the earlier one by the
-//! later one's method, version and `Connection`; it also executes what follows a `close`, which RFC 9112 (9.6)
-//! forbids. The gate stands between the socket and the library: what is behind the first request stays here
+//! later one's method, version and `Connection`; it also executes requests behind a `close`, which RFC 9112 (9.6)
+//! forbids. The gate stands between the socket and the library: the bytes behind the first request stay here
 //! until its response is out, and for good where the connection ends with that response.
 
 use super::request_framing::{RequestFraming, Scan};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::ReadBuf;
 
-/// So much of what a client sends ahead is read before its turn; the rest waits in the kernel.
+/// Bytes of pipelined requests that are read ahead; the rest waits in the kernel.
 const MAX_PIPELINED_BYTES: usize = 16 << 10;
 
 /// The input of one connection, divided into requests.
@@ -21,7 +21,7 @@ pub struct RequestGate {
     held: BytesMut,
     /// So many bytes at the start of `held` belong to the current request.
     admitted: usize,
-    /// Requests that were given to the library whole.
+    /// Requests of which the library has every byte.
     completed: u64,
 }
 
@@ -46,13 +46,13 @@ impl RequestGate {
         admitted
     }
 
-    /// Takes input behind what is held.
+    /// Takes input behind the held bytes.
     pub fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         self.advance();
     }
 
-    /// Moves admitted input into the library's buffer; says whether there was any.
+    /// Moves admitted input into the library's buffer; returns whether there was any.
     pub fn release(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let length = self.admitted.min(buffer.remaining());
         if length == 0 {
@@ -68,7 +68,7 @@ impl RequestGate {
         true
     }
 
-    /// The library has sent this many responses to their end: says whether the next request may come now.
+    /// The library has sent this many responses to their end: returns whether the next request may come now.
     pub fn responded(&mut self, responses: u64) -> bool {
         let is_next = self.phase == Phase::AwaitingResponse && responses >= self.completed;
         if is_next {
@@ -155,7 +155,7 @@ mod tests {
     const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
     const CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-    /// What the library gets of the input, in pieces of this size at most.
+    /// The input that the library gets, in pieces of this size at most.
     fn released(gate: &mut RequestGate, size: usize) -> Vec<u8> {
         let mut all = Vec::new();
         loop {

@@ -60,7 +60,7 @@ fn invite_when_read(request: ServiceRequest, connection: Connection) -> ServiceR
     ServiceRequest::from_parts(request, Payload::Stream { payload })
 }
 
-/// A request's body that the client sends when it is asked to.
+/// The body of a request with `Expect: 100-continue`.
 struct InvitedBody {
     body: Payload,
     connection: Connection,

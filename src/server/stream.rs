@@ -45,7 +45,7 @@ impl From<&config::Server> for StreamTimeouts {
     }
 }
 
-/// What carries a client's bytes: a TCP socket, or TLS over one.
+/// The transport of a client's bytes: a TCP socket, or TLS over one.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Io {}
@@ -107,7 +107,7 @@ impl<Io: Transport> TimedStream<Io> {
         stream
     }
 
-    /// What the requests of this stream share with it.
+    /// The state that the requests of this stream share with it.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
@@ -175,7 +175,7 @@ impl<Io: Transport> TimedStream<Io> {
         }
     }
 
-    /// What a passed deadline means to the HTTP library: an error, or for an idle connection the end of its
+    /// The meaning of a passed deadline to the HTTP library: an error, or for an idle connection the end of its
     /// input, so that it is closed in good order.
     fn on_deadline(&mut self) -> Poll<io::Result<()>> {
         match self.connection.state() {
@@ -212,7 +212,7 @@ impl<Io: Transport> TimedStream<Io> {
         io.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// The client took this much of what was offered.
+    /// The client took this many of the offered bytes.
     fn wrote(&mut self, taken: usize, offered: usize) {
         let Some((_, so_far)) = &mut self.stalled else {
             return;
@@ -226,7 +226,7 @@ impl<Io: Transport> TimedStream<Io> {
         }
     }
 
-    /// Reads from the socket once; says whether bytes of the current request are in `buf` now.
+    /// Reads from the socket once; returns whether bytes of the current request are in `buf` now.
     fn poll_input(
         &mut self,
         cx: &mut Context<'_>,

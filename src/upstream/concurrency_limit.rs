@@ -27,7 +27,7 @@ pub enum Overloaded {
     QueueTimeout,
 }
 
-/// Whose turn a call takes; the keys share the permits evenly. Keys that collide share their turns.
+/// The key whose turn a call takes; the keys share the permits evenly. Keys that collide share their turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FairnessKey(u64);
 
@@ -163,7 +163,7 @@ impl Drop for QueueSlot<'_> {
             return;
         }
         self.limit.state.lock().queue.remove(self.key, self.ticket);
-        // A permit that was handed over meanwhile goes to the next call.
+        // A permit that this call got meanwhile goes to the next one.
         if let Ok(Ok(())) = self.granted.try_recv() {
             self.limit.release();
         }

@@ -31,7 +31,7 @@ pub struct Selection {
     pub probe: bool,
 }
 
-/// What an exchange says about the endpoint.
+/// The result of an exchange, as outlier detection counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
     /// It works.

@@ -28,7 +28,7 @@ pub struct UpstreamPolicy {
     pub max_queue: usize,
 }
 
-/// What one call may cost, and how it is treated.
+/// The limits of one call, and how it is treated.
 #[derive(Debug, Clone, Copy)]
 pub struct CallOptions {
     /// When it must be over, with all waiting and all retries.
@@ -39,7 +39,7 @@ pub struct CallOptions {
     pub max_body: usize,
     /// Whether it may reach an endpoint twice.
     pub idempotency: Idempotency,
-    /// Whose turn in the queue it takes.
+    /// The key whose turn in the queue it takes.
     pub fairness_key: FairnessKey,
     /// The index of the endpoint to call while that works.
     pub preferred_endpoint: Option<usize>,
@@ -214,7 +214,7 @@ struct Next<'b> {
     backoff: Duration,
 }
 
-/// One exchange with one endpoint. Canceled, it says nothing about the endpoint.
+/// One exchange with one endpoint. A canceled one does not count for or against the endpoint.
 struct Attempt<'b> {
     balancer: &'b LoadBalancer,
     selection: Selection,
@@ -241,7 +241,7 @@ impl Attempt<'_> {
         };
         let result = client.send_on(self.connection, request, limits).await;
         self.call_result = match (&result, self.connection) {
-            // Perhaps the server had closed an idle connection. The next call tells, on a new one.
+            // Perhaps the server had closed an idle connection. The next call shows it, on a new one.
             (Err(TransportError::Interrupted(_)), Connection::Pooled) => {
                 let mut pool = self.balancer.pool.lock();
                 pool.reuse_failed(self.selection.index, Instant::now());

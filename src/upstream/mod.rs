@@ -8,8 +8,8 @@
 //! Calls to a service with several endpoints go through [`LoadBalancer`]: `concurrency_limit.rs` decides when
 //! a call starts, `endpoint_pool.rs` which endpoint it goes to (outlier detection), `retry.rs` whether it
 //! may be sent again (with backoff and jitter), `retry_budget.rs` how many retries there may be in all.
-//! There is no circuit breaker: with every endpoint ejected, the least bad one is still asked, so the first
-//! call after a recovery succeeds. The concurrency limit bounds what that costs.
+//! There is no circuit breaker: with every endpoint ejected, the least loaded one is still called, so the first
+//! call after a recovery succeeds. The concurrency limit bounds the cost of that.
 
 mod concurrency_limit;
 mod endpoint_pool;

@@ -11,7 +11,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// A time-out after less time than this does not count as the endpoint's failure.
 const MIN_BLAMED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether a request may reach an endpoint twice.
+/// Whether a request is idempotent: whether it may reach an endpoint twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idempotency {
     /// A read.
@@ -54,7 +54,7 @@ pub fn decide(result: &AttemptResult, idempotency: Idempotency) -> RetryDecision
     }
 }
 
-/// What `result`, after `duration`, says about the endpoint, where an exchange may take `timeout`.
+/// How outlier detection counts `result`, after `duration`, where an exchange may take `timeout`.
 #[must_use]
 pub fn call_result(result: &AttemptResult, duration: Duration, timeout: Duration) -> CallResult {
     match result {
@@ -76,7 +76,7 @@ pub fn call_result(result: &AttemptResult, duration: Duration, timeout: Duration
     }
 }
 
-/// 502, 503, 504: the server, or a proxy before it, says that it does not work.
+/// 502, 503, 504: the server, or a proxy before it, reports that it does not work.
 fn is_gateway_error(answer: &Response) -> bool {
     matches!(answer.status.as_u16(), 502..=504)
 }

@@ -22,7 +22,7 @@ pub struct BudgetExceeded {
     pub limit: u64,
 }
 
-/// Bytes of a budget, given back when this is dropped.
+/// Bytes of a budget, returned when this is dropped.
 #[derive(Debug)]
 pub struct ByteReservation {
     budget: ByteBudget,

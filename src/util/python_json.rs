@@ -31,7 +31,7 @@ pub fn write_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends a number that is given in JSON's syntax.
+/// Appends a number in JSON's syntax.
 pub fn write_number(out: &mut Vec<u8>, digits: &str) {
     if !digits.contains(['.', 'e', 'E']) {
         // Python has no negative zero among its integers.
@@ -173,7 +173,7 @@ enum Container {
     Object(Vec<Member>),
 }
 
-/// Where a member of an object stands in the output.
+/// The position of a member of an object in the output.
 struct Member {
     /// From the opening quote of the key to its closing one.
     key: Range<usize>,

@@ -39,7 +39,7 @@ impl<G: PartialEq, T> Flight<G, T> {
     }
 }
 
-/// What a caller has to do.
+/// The part of a caller.
 #[derive(Debug)]
 pub enum Role<K: Eq + Hash, G, T> {
     /// Wait for the outcome of a flight that another caller leads.
@@ -65,8 +65,8 @@ impl<K: Clone + Eq + Hash, G: PartialEq, T: Clone> SingleFlight<K, G, T> {
     /// Joins the flight for `key` if it belongs to `generation` and is still joinable at `now`;
     /// otherwise leads a new one, which others can join until `joinable_until`, or until it ends.
     ///
-    /// When the table is full the leader's flight is not [shared](LeaderGuard::is_shared): nobody
-    /// can join it.
+    /// When the table is full the leader's flight is not [shared](LeaderGuard::is_shared): no
+    /// caller can join it.
     pub fn join_or_lead(
         &self,
         key: &K,

@@ -22,7 +22,7 @@ impl<T: Default> Default for SlotTable<T> {
 }
 
 impl<T> SlotTable<T> {
-    /// The slot of what has this hash. All bits of the hash count.
+    /// The slot of this hash. All bits of the hash count.
     #[must_use]
     #[expect(
         clippy::indexing_slicing,

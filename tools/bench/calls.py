@@ -44,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PATCH = do_POST = do_PUT = do_DELETE = forward
 
     def log_message(self, *_):
-        """Nothing: the counts are what is wanted."""
+        """Logs nothing: only the counts matter."""
 
 
 class Counting(http.server.ThreadingHTTPServer):
@@ -108,5 +108,5 @@ def report(figures):
         for calls, wanted in zip(each["calls"], each["wanted"]):
             cells += [calls, exactly(calls, wanted)]
         rows.append(cells + ["–"] * (5 - len(cells)))
-    head = ["calls to Glance", "first", "wanted", "again", "wanted"]
+    head = ["calls to Glance", "first", "target", "again", "target"]
     return "### Calls to Glance\n\n" + table(head, rows)

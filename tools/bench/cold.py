@@ -19,7 +19,7 @@ def run(options, cloud):
     project = "bench-cold"
     (image,) = cloud.add_images(project, 1)
     token = cloud.token(project)
-    # As for every competitor: those who serve on one core, the client on the other.
+    # As for every competitor: the servers on one core, the client on the other.
     cloud.pin_to_server("glance")
     try:
         with gateway(options.gateway, options.cores[0], cloud, CACHE__ENABLED="false") as server:
@@ -66,4 +66,4 @@ def report(figures):
         ["the gateway's CPU, µs/request", f"{cpu:.0f}", judged(cpu, CPU)],
     ]
     count = len(seconds["gateway"])
-    return f"### Cold show, {count} pairs\n\n{text}\n" + table(["", "", "wanted"], rows)
+    return f"### Cache misses (GET image), {count} pairs\n\n{text}\n" + table(["", "", "target"], rows)

@@ -1,4 +1,4 @@
-"""The same kept answer from everybody who can give it, in alternation."""
+"""The same cached response from each competitor, in alternation."""
 
 import contextlib
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ CASES = {
     "detail-1000": (1000, False),
     "detail-13-queued": (13, True),
 }
-# The gateway against each of the others: (who, whom, wanted ratio)
+# The gateway against each of the others: (competitor, other, target ratio)
 WANTED = ((GATEWAY, BASELINE, 0.85), (LOGGING, BASELINE, 0.70), (GATEWAY, NGINX, 1.1), (GATEWAY, NOVA, 500))
 
 
 @dataclass
 class Competitor:
-    """Who answers, where, with which processes, and how long the answer is."""
+    """A competitor: its URL, its processes, and the length of its response."""
 
     name: str
     url: str
@@ -124,7 +124,7 @@ def one_round(options, competitor, path, token):
 
 
 def brief(figures):
-    thrown = "" if figures["kept"] else "  thrown away: the generator had no time left"
+    thrown = "" if figures["kept"] else "  discarded: the generator had no time left"
     cpu, rate = figures["cpu"] * 1e6, figures["rate"]
     return f"{cpu:11.1f} µs CPU  {rate:10.1f}/s  server {figures['server']:.0%}  generator {figures['generator']:.0%}{thrown}"
 
@@ -173,7 +173,7 @@ def measured_table(figures):
             thrown = sum(not each["kept"] for each in rounds_)
             size = f"{rounds_[0]['bytes']:,}"
             rows.append([case, name, size, *cpu, *rate, f"{thrown} of {len(rounds_)}"])
-    head = ["case", "who", "bytes", "CPU µs/request", "min", "max", "requests/s", "min", "max", "thrown away"]
+    head = ["case", "competitor", "bytes", "CPU µs/request", "min", "max", "requests/s", "min", "max", "discarded"]
     return table(head, rows)
 
 
@@ -183,7 +183,7 @@ def ratio_table(figures):
         for who, whom, bound in WANTED:
             if who in by_name and whom in by_name:
                 rows.append([case, f"{who} / {whom}", *ratios(by_name[who], by_name[whom], bound)])
-    return table(["case", "ratio", "of CPU", "wanted", "of requests/s"], rows)
+    return table(["case", "ratio", "of CPU", "target", "of requests/s"], rows)
 
 
 def ratios(one, other, bound):

@@ -25,7 +25,7 @@ SATURATED = 0.97
 
 
 class Failed(SystemExit):
-    """A competitor gave something else than the answer it was to give."""
+    """A competitor sent another response than the expected one."""
 
 
 def headers(token):

@@ -73,7 +73,7 @@ def report(figures):
     seconds = figures["seconds"]
     rows = [[name, *spread(each, 1, 2)] for name, each in seconds.items()]
     text = f"### A list of {BULK:,} images\n\n" + table(["", "median s", "min", "max"], rows) + "\n"
-    return text + table(["", "", "wanted"], list(verdicts(figures)))
+    return text + table(["", "", "target"], list(verdicts(figures)))
 
 
 def verdicts(figures):

@@ -66,9 +66,9 @@ def memory(options, cloud):
 def report(figures):
     ready = spread(figures["ready"], 1e3, 1)
     limit = judged(median(figures["ready"]) * 1e3, READY)
-    text = table(["", "median ms", "min", "max", "wanted"], [["exec to first answer", *ready, limit]])
+    text = table(["", "median ms", "min", "max", "target"], [["exec to first response", *ready, limit]])
     rows = [
         ["idle", f"{figures['idle']:.1f}", judged(figures["idle"], IDLE)],
         [f"{LISTS:,} lists kept, {figures['size']:.1f} MiB of answers", f"{figures['lists']:.1f}", "–"],
     ]
-    return f"### Start and memory\n\n{text}\n" + table(["resident", "MiB", "wanted"], rows)
+    return f"### Start and memory\n\n{text}\n" + table(["resident", "MiB", "target"], rows)

@@ -1,4 +1,4 @@
-//! The route table: from a method and a raw path to a [`Route`], pure.
+//! The router and its table: from a method and a raw path to a [`Route`], pure.
 //!
 //! The raw path is split before it is decoded, so that an encoded slash stays part of its segment:
 //! an id is one segment, whatever it holds. Runs of slashes count as one, as in Nova (fog sends

@@ -1,4 +1,4 @@
-//! What a value may be: every count, size and duration of the settings has both bounds.
+//! The range of a value: every count, size and duration of the settings has both bounds.
 
 use super::super::Violation;
 use bytesize::ByteSize;

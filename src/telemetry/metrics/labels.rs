@@ -1,4 +1,4 @@
-//! The values a label can have: enums, so that there are only so many of them.
+//! Metric labels. Their values are enums, so that the cardinality of every metric is fixed.
 
 /// The label values of one API, given by the API itself: fixed lists, so that no client can add a
 /// series.
