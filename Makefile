@@ -1,4 +1,4 @@
-# The commands of this project. `make test` is what has to pass before a change is merged.
+# The commands of this project. `make test` must pass before a change is merged.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,10 +10,10 @@ TEST_STACK := $(CURDIR)/.cache/openstack/test
 # cargo-nextest where it is installed; the openstack tests take turns in either.
 CARGO_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo 'cargo nextest run' || echo 'cargo test --tests')
 
-run: ## start the gateway, built in a short time; settings by NOVA_IMAGE_PROXY__… variables
+run: ## serve sample images, built in a short time; settings by NOVA_IMAGE_PROXY__… variables
 	cargo run --locked --profile quick
 
-run-release: ## the same, built as for a cloud, which takes some minutes
+run-release: ## the same with the release profile, which takes some minutes to build
 	cargo run --locked --release
 
 lint: ## formatting, every clippy lint, and the dependencies' licences, sources and bans
@@ -26,7 +26,7 @@ lint: ## formatting, every clippy lint, and the dependencies' licences, sources 
 	  echo 'cargo-deny is not installed, dependencies are not checked: cargo install --locked cargo-deny' >&2; \
 	fi
 
-notices: ## the licences of all that is in the binary, for packages: target/THIRD-PARTY.txt
+notices: ## the licences of all crates in the binary, for packages: target/THIRD-PARTY.txt
 	python3 tools/third_party.py > target/THIRD-PARTY.txt
 
 test: lint ## everything, against real Keystone, Glance and Nova (installed on first use, a minute)
@@ -35,13 +35,13 @@ test: lint ## everything, against real Keystone, Glance and Nova (installed on f
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json $(CARGO_TEST) --workspace --all-features; \
 	cargo test --workspace --doc
 
-reference: ## every recorded answer asked of Nova itself, without the gateway
+reference: ## every recorded request sent to Nova itself, without the gateway
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
 	$(STACK) up --with-nova --dir $(TEST_STACK) >/dev/null; \
 	OPENSTACK_STACK=$(TEST_STACK)/stack.json REPLAY_NOVA_EVERY=1 \
 	cargo test --all-features --test openstack nova_itself
 
-soak: ## the tests that count, at their full numbers: chaos, reads after writes, cache isolation, restarts, slow clients; hours
+soak: ## the long tests at full size: chaos, reads after writes, cache isolation, restarts, slow clients; hours
 	CHAOS_SECONDS=600 cargo test --test api chaos:: -- --nocapture --test-threads=1
 	STALE_READS=1000000 cargo test --release --test api read_after_write:: -- --nocapture
 	trap '$(STACK) down --wipe --dir $(TEST_STACK)' EXIT; \
@@ -52,7 +52,7 @@ soak: ## the tests that count, at their full numbers: chaos, reads after writes,
 	cargo test --test api -- restart:: slow_clients:: --nocapture --test-threads=1
 
 FUZZ_RUNS ?= 10000000
-fuzz: ## made-up input for every pure part, minutes each (nightly Rust, cargo install --locked cargo-fuzz)
+fuzz: ## libFuzzer on every parser, minutes each (nightly Rust, cargo install --locked cargo-fuzz)
 	mkdir -p .cache/fuzz
 	for target in $$(cargo +nightly fuzz list); do \
 	  mkdir -p .cache/fuzz/$$target; \
@@ -60,8 +60,8 @@ fuzz: ## made-up input for every pure part, minutes each (nightly Rust, cargo in
 	    -runs=$(FUZZ_RUNS) -max_len=1024 -timeout=10; \
 	done
 
-mutants: ## whether the tests notice each small change of who may see what (cargo install cargo-mutants)
-	cargo mutants --test-tool nextest -f 'src/keystone/**' -f src/cache/scope.rs -f src/http/auth.rs \
+mutants: ## mutation tests of token validation and cache isolation (cargo install cargo-mutants)
+	cargo mutants --test-tool nextest -f 'src/keystone/**' -f src/cache/isolation.rs -f src/http/auth.rs \
 	  -- --lib --test api
 
 stack: ## start real Keystone, Glance and Nova and leave them running

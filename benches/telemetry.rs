@@ -51,7 +51,8 @@ fn record() -> AccessLogEntry<'static> {
         response_bytes: 2992,
         microversion: Some((2, 35)),
         cache: Some(CacheLabel::Hit),
-        upstream: Duration::ZERO,
+        upstream: None,
+        upstream_time: Duration::ZERO,
         duration: Duration::from_micros(9),
         user_agent: Some(b"python-novaclient openstacksdk/4.0.0 keystoneauth1/5.8.0"),
     })

@@ -1,9 +1,12 @@
 //! The only place where the parts are wired together.
 
+mod passthrough;
+
 use crate::admin::{Admin, Reset};
+use crate::apis::nova::max_microversion::MaxMicroversion;
 use crate::apis::nova::{NovaApi, NovaService};
 use crate::cache::coherence::SingleProcess;
-use crate::cache::{Invalidation, ReadThrough, ResponseCache};
+use crate::cache::{InvalidatedImages, Invalidation, ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
@@ -23,6 +26,7 @@ use crate::telemetry::metrics::{MetricValue, Metrics};
 use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use crate::util::byte_budget::ByteBudget;
+use crate::util::endpoint_url::without_version;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +45,9 @@ pub enum StartError {
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client: {0}")]
     Client(#[from] reqwest::Error),
+    /// TLS for the requests that are passed through cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] std::io::Error),
     /// Token validation cannot be set up.
     #[error("cannot set up token validation: {0}")]
     Keystone(#[from] BuildError),
@@ -60,6 +67,7 @@ impl StartError {
             Self::Settings(_) | Self::Keystone(BuildError::Settings(_)) => true,
             Self::Runtime(_)
             | Self::Client(_)
+            | Self::Tls(_)
             | Self::Keystone(BuildError::Random(_))
             | Self::Embedded(_)
             | Self::Server(_) => false,
@@ -139,16 +147,29 @@ impl Application {
         let nova = nova_api(
             settings,
             mode,
-            counted,
+            counted.clone(),
             spawner,
             endpoints,
             &response_memory,
             &budgets,
         );
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
+        let images = Arc::clone(&nova.service.images);
+        let to_nova = passthrough::nova(settings, &mut metrics, &images, &upstream_spawner)?;
+        if !settings.compute.endpoints.is_empty() {
+            let max = Arc::clone(&nova.service.max_microversion);
+            let urls = settings.compute.endpoints.iter().cloned();
+            let urls = urls.map(without_version).collect();
+            upstream_spawner.spawn(max.follow(counted, urls));
+        }
         let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
         let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
-        metrics.register(|registry| nova.service.images.glance().metrics().register(registry));
+        metrics.register(|registry| {
+            images
+                .glance()
+                .metrics()
+                .register(registry, "glance", "Glance");
+        });
         let cache = Arc::clone(nova.service.images.cache());
         metrics.register(|registry| cache.metrics().register(registry));
         let gauges = Arc::clone(&cache);
@@ -161,6 +182,10 @@ impl Application {
             access_log,
         )
         .with_api(nova);
+        let front = match to_nova {
+            Some(proxy) => front.with_api(proxy),
+            None => front,
+        };
         show_requests(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
@@ -245,7 +270,7 @@ fn reset_of(glance: &EmbeddedGlance, cache: Arc<ResponseCache>) -> Reset {
     Arc::new(move || {
         let outcome = resetter.reset();
         cache.invalidate(Invalidation {
-            image: None,
+            images: InvalidatedImages::All,
             uncacheable_for: Duration::ZERO,
         });
         outcome.is_ok()
@@ -495,7 +520,7 @@ fn nova_api(
         ),
         service: Arc::new(NovaService {
             reads: ReadThrough::new(Arc::clone(&cache)),
-            images: ImageService::new(
+            images: Arc::new(ImageService::new(
                 GlanceClient::new(
                     client.with_memory(&budgets.glance),
                     call,
@@ -505,12 +530,14 @@ fn nova_api(
                 cache,
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,
-            ),
+            )),
             response_memory: response_memory.clone(),
             settings: settings.nova.clone(),
+            max_microversion: Arc::new(MaxMicroversion::new(settings.nova.max_microversion)),
         }),
         cached: settings.cache.enabled,
         server: settings.server.clone(),
         spawner,
+        has_nova: !settings.compute.endpoints.is_empty(),
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(version, about, after_long_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to do; `serve` when left out.
+    /// The subcommand; `serve` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Settings files named before the subcommand.
@@ -32,12 +32,12 @@ pub enum Command {
     Glance(GlanceArguments),
 }
 
-/// What the embedded Glance alone is started with.
+/// The arguments of the embedded Glance alone.
 #[cfg(feature = "embedded")]
 #[derive(Debug, Args)]
 pub struct GlanceArguments {
-    /// Where to listen: a loopback address, since every caller is let in. Without a token it is an
-    /// admin; the token `PROJECT:USER:ROLE[,ROLE]` names another caller.
+    /// The address to listen on: a loopback one, since every caller is admitted. Without a token it
+    /// is an admin; the token `PROJECT:USER:ROLE[,ROLE]` names another caller.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9292")]
     pub listen: SocketAddr,
     /// The SQLite file that holds the images; without one they live as long as the process.
@@ -52,17 +52,17 @@ pub struct GlanceArguments {
     /// Take data that is not in the image's disk format, or unsafe.
     #[arg(long)]
     pub no_inspection: bool,
-    /// Where a small identity service listens as well, for clients that begin with `OS_AUTH_URL`.
+    /// The address of a small identity service beside it, for clients that begin with `OS_AUTH_URL`.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub identity: Option<SocketAddr>,
 }
 
-/// Where the settings are.
+/// The settings files.
 #[derive(Debug, Args)]
 pub struct SettingsFiles {
     /// A TOML file with settings. May be repeated: a later file wins over an earlier one, key by
     /// key, and the environment (`NOVA_IMAGE_PROXY__SECTION__KEY`) over all files [env:
-    /// `NOVA_IMAGE_PROXY_CONFIG`, one file, when none is given here].
+    /// `NOVA_IMAGE_PROXY_CONFIG`, one file, without this argument].
     #[arg(long, short, value_name = "FILE")]
     pub config: Vec<PathBuf>,
 }
@@ -73,7 +73,7 @@ Examples:
   nova-image-proxy
       serve sample images from the embedded Glance on 127.0.0.1:8774, without any settings
   nova-image-proxy check -c /etc/nova-image-proxy/gateway.toml -c /run/secrets/keystone.toml
-      say whether `serve` would start with the settings of these two files
+      check whether `serve` would start with the settings of these two files
 
 Files and variables:
   There is no default settings file. All keys, with their defaults, are in config/gateway.toml.
@@ -85,7 +85,7 @@ Exit codes:
   0   ended by a signal, or the check found nothing
   1   cannot listen or start, failed while running, or ended by a second signal
   2   wrong arguments
-  78  the settings cannot be used";
+  78  invalid settings";
 
 impl Cli {
     /// The settings files, in the order in which later ones win. `variable` is the value of

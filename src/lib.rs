@@ -1,14 +1,14 @@
 //! A gateway that serves Nova's deprecated image API from Glance v2.
 //!
 //! A request comes in through [`server`], passes [`http`] (ids, limits, access log), is answered by
-//! [`apis::nova`] with the help of [`glance`], and leaves as Nova would have answered it.
+//! [`apis::nova`] (or passed through by [`reverse_proxy`]) with the help of [`glance`], and leaves as Nova would have answered it.
 //! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`application`]
 //! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] starts a Glance of its own.
 //!
 //! Modules use only what stands below them, and a test holds them to it:
 //!
 //! ```text
-//! application, glance_alone ▸ cli ▸ admin, quickstart, embedded ▸ readiness ▸ server, apis ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
+//! application, glance_alone ▸ cli ▸ admin, quickstart, embedded ▸ readiness ▸ server, apis, reverse_proxy ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util
 //! ```
 
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod images;
 pub mod keystone;
 pub mod quickstart;
 pub mod readiness;
+pub mod reverse_proxy;
 pub mod server;
 pub mod telemetry;
 pub mod upstream;
@@ -46,7 +47,7 @@ mod direction {
         &["cli"],
         &["admin", "quickstart", "embedded"],
         &["readiness"],
-        &["server", "apis"],
+        &["server", "apis", "reverse_proxy"],
         &["http", "images"],
         &["cache"],
         &["glance", "keystone"],

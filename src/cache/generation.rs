@@ -9,7 +9,7 @@
 //! while. Until that is over its image and the lists are *uncacheable*: each response is fetched for
 //! one reader and not stored.
 
-use super::invalidation::Invalidation;
+use super::invalidation::{InvalidatedImages, Invalidation};
 use super::isolation::IsolationScope;
 use super::token_generations::TokenGenerations;
 use crate::glance::ImageId;
@@ -140,19 +140,20 @@ impl GenerationTable {
 
     /// Invalidates every response that the write may have changed.
     pub fn invalidate(&self, invalidation: Invalidation) {
-        let image = match invalidation.image {
-            Some(id) => self.slot(CacheTag::Image(id)),
-            None => &self.global,
+        let image = match invalidation.images {
+            InvalidatedImages::One(id) => Some(self.slot(CacheTag::Image(id))),
+            InvalidatedImages::All => Some(&self.global),
+            InvalidatedImages::None => None,
         };
-        let slots = [image, &self.lists];
+        let slots = || image.into_iter().chain([&self.lists]);
         // First, because a reader of the new generation must find it uncacheable.
         if !invalidation.uncacheable_for.is_zero() {
             let until = self.millis(Instant::now() + invalidation.uncacheable_for);
-            for slot in slots {
+            for slot in slots() {
                 slot.uncacheable_until.fetch_max(until, Ordering::SeqCst);
             }
         }
-        for slot in slots {
+        for slot in slots() {
             slot.bump();
         }
     }
@@ -204,6 +205,15 @@ mod tests {
             .map(|at| read(&table, tags[at]) != before[at])
             .collect();
         assert_eq!(changed, [true, true, false]);
+    }
+
+    #[test]
+    fn a_change_of_lists_leaves_images_valid() {
+        let table = table();
+        let (list, shown) = (read(&table, CacheTag::List), read(&table, image(ONE)));
+        table.invalidate(Invalidation::of_lists());
+        assert_ne!(list, read(&table, CacheTag::List));
+        assert_eq!(shown, read(&table, image(ONE)));
     }
 
     #[test]

@@ -4,11 +4,22 @@ use crate::glance::ImageId;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// The images that a write may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidatedImages {
+    /// This one.
+    One(Uuid),
+    /// Any image: the id that was written to is not canonical.
+    All,
+    /// No image that was there before.
+    None,
+}
+
 /// The responses that a write may have changed: those about its image, and all lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invalidation {
-    /// The image; `None` when its id is not canonical, so that it may be any image.
-    pub image: Option<Uuid>,
+    /// The images that it was a write to.
+    pub images: InvalidatedImages,
     /// How long from now Glance may still carry the write out; zero when its outcome is known.
     pub uncacheable_for: Duration,
 }
@@ -18,7 +29,18 @@ impl Invalidation {
     #[must_use]
     pub fn of_write(id: &ImageId) -> Self {
         Self {
-            image: id.canonical(),
+            images: id
+                .canonical()
+                .map_or(InvalidatedImages::All, InvalidatedImages::One),
+            uncacheable_for: Duration::ZERO,
+        }
+    }
+
+    /// Of a change after which other images are listed, and no image is another one.
+    #[must_use]
+    pub fn of_lists() -> Self {
+        Self {
+            images: InvalidatedImages::None,
             uncacheable_for: Duration::ZERO,
         }
     }

@@ -26,7 +26,7 @@ mod token_generations;
 
 pub use crate::config::CacheIsolation;
 pub use generation::CacheTag;
-pub use invalidation::Invalidation;
+pub use invalidation::{InvalidatedImages, Invalidation};
 pub use isolation::IsolationScope;
 pub use key::{CacheKey, CacheQuery, Cacheability};
 pub use metrics::CacheMetrics;

@@ -142,7 +142,8 @@ mod tests {
         }
         write.commit().await;
         let published = bus.0.lock();
-        assert!(published.iter().all(|all| all.image == id().canonical()));
+        let own = Invalidation::of_write(&id()).images;
+        assert!(published.iter().all(|all| all.images == own));
         published
             .iter()
             .map(|all| all.uncacheable_for.as_secs())

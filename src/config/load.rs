@@ -12,7 +12,7 @@ use thiserror::Error;
 type Values = config::Map<String, config::Value>;
 
 /// Sections that name the cloud or its callers: one key of theirs rules sample images out.
-const CLOUD_SECTIONS: [&str; 3] = ["auth", "keystone", "glance"];
+const CLOUD_SECTIONS: [&str; 4] = ["auth", "keystone", "glance", "compute"];
 
 /// Why the settings cannot be used.
 #[derive(Debug, Error)]

@@ -6,6 +6,7 @@
 mod admin;
 mod auth;
 mod cache;
+mod compute;
 mod credentials;
 pub mod embedded;
 mod environment;
@@ -22,6 +23,7 @@ mod violation;
 pub use admin::Admin;
 pub use auth::{Auth, AuthMode};
 pub use cache::{Cache, CacheIsolation};
+pub use compute::Compute;
 pub use credentials::{Credentials, Domain, SecretSource};
 pub use embedded::{Embedded, Identity};
 pub use environment::{FILE_VARIABLE, from_process, ignored_variables};
@@ -44,8 +46,8 @@ const OFF: &str = "off";
 ///
 /// Two of them have defaults that depend on others, resolved by [`load`]. `auth.mode` is `keystone`
 /// with `keystone.auth_url`. `glance.mode` is `external` with `keystone.auth_url` or
-/// `glance.endpoints`. Without any settings file, and with nothing of `[auth]`, `[keystone]` and
-/// `[glance]` in the environment, they are `none` and `embedded`: sample images to try. In all other
+/// `glance.endpoints`. Without any settings file, and with nothing of `[auth]`, `[keystone]`, `[glance]`
+/// and `[compute]` in the environment, they are `none` and `embedded`: sample images to try. In all other
 /// cases a mode that is not set is an error, so that a forgotten key never opens the gateway.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub server: Server,
     /// The compute API's image routes.
     pub nova: Nova,
+    /// The compute service that other routes are passed through to.
+    pub compute: Compute,
     /// Authentication of requests.
     pub auth: Auth,
     /// The identity service.

@@ -14,12 +14,13 @@ const MAX_INTEGER: u64 = i32::MAX as u64;
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nova {
-    /// The highest microversion advertised and accepted, written `2.N`; this is the N.
+    /// The highest microversion advertised and accepted, written `2.N`; this is the N. Absent: the one of the Nova
+    /// behind the gateway, or 2.104.
     #[serde(
         deserialize_with = "deserialize_minor",
         serialize_with = "serialize_minor"
     )]
-    pub max_microversion: u64,
+    pub max_microversion: Option<u64>,
     /// Most images in a list with a `next` link (Nova's `[api] max_limit`).
     pub max_limit: u64,
     /// Most metadata items of an image; -1 for no limit (Nova's `[quota] metadata_items`).
@@ -34,7 +35,7 @@ pub struct Nova {
 impl Default for Nova {
     fn default() -> Self {
         Self {
-            max_microversion: 104,
+            max_microversion: None,
             max_limit: 1000,
             metadata_items: 128,
             compute_link_prefix: None,
@@ -62,8 +63,8 @@ impl Nova {
     }
 }
 
-fn deserialize_minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_any(MicroversionVisitor)
+fn deserialize_minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    deserializer.deserialize_any(MicroversionVisitor).map(Some)
 }
 
 /// Takes text only: as a number, 2.90 would be 2.9.
@@ -85,7 +86,10 @@ impl Visitor<'_> for MicroversionVisitor {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn serialize_minor<S: Serializer>(minor: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("2.{minor}"))
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+fn serialize_minor<S: Serializer>(minor: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match minor {
+        Some(minor) => serializer.collect_str(&format_args!("2.{minor}")),
+        None => serializer.serialize_none(),
+    }
 }

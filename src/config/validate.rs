@@ -35,6 +35,7 @@ impl Settings {
     pub(super) fn validate(&self) -> Vec<Violation> {
         let mut violations = self.server.validate();
         violations.extend(self.nova.validate());
+        violations.extend(self.compute.validate());
         violations.extend(self.auth.validate());
         violations.extend(self.keystone.validate());
         violations.extend(self.glance.validate());

@@ -19,7 +19,7 @@ pub enum GlanceError {
     #[error("Glance forbids it: {0}")]
     Forbidden(String),
     /// 404.
-    #[error("Glance has no such thing")]
+    #[error("Glance has no such image")]
     NotFound,
     /// 409, with Glance's explanation.
     #[error("Glance reports a conflict: {0}")]

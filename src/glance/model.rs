@@ -41,7 +41,7 @@ pub const BASE_PROPERTIES: [&str; 25] = [
 
 /// The response is not one that Glance gives.
 #[derive(Debug, Clone, Error)]
-#[error("not an answer of the Image service: {0}")]
+#[error("not a response of the Image service: {0}")]
 pub struct InvalidResponse(String);
 
 impl InvalidResponse {

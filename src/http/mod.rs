@@ -27,6 +27,7 @@ mod error;
 pub mod error_log;
 pub mod forwarded;
 pub mod limits;
+pub mod path_prefix;
 mod request_ids;
 mod request_observer;
 pub mod response;

@@ -83,6 +83,7 @@ pub struct RequestObserver<'r> {
     cache: Cell<Option<CacheLabel>>,
     token: OnceCell<Arc<Token>>,
     upstream_time: OnceCell<UpstreamTime>,
+    upstream: OnceCell<String>,
 }
 
 impl<'r> RequestObserver<'r> {
@@ -105,6 +106,7 @@ impl<'r> RequestObserver<'r> {
             cache: Cell::new(None),
             token: OnceCell::new(),
             upstream_time: OnceCell::new(),
+            upstream: OnceCell::new(),
         }
     }
 
@@ -142,6 +144,11 @@ impl<'r> RequestObserver<'r> {
     /// Sums up the time spent in calls to Keystone and Glance.
     pub fn upstream_time(&self) -> &UpstreamTime {
         self.upstream_time.get_or_init(UpstreamTime::default)
+    }
+
+    /// Notes the endpoint that the request was passed through to.
+    pub fn upstream(&self, endpoint: &str) {
+        let _ = self.upstream.set(endpoint.to_owned());
     }
 
     /// Notes the response: its status and the length of its body, as far as that is known.
@@ -207,7 +214,8 @@ impl Drop for RequestObserver<'_> {
             response_bytes,
             microversion,
             cache: self.cache.get(),
-            upstream: self
+            upstream: self.upstream.get().map(String::as_str),
+            upstream_time: self
                 .upstream_time
                 .get()
                 .map(UpstreamTime::total)

@@ -1,6 +1,7 @@
 //! A response on its way to the client.
 
-use super::response_memory::{CONNECTION_BUFFER_BYTES, ResponseBody};
+pub use super::response_memory::CONNECTION_BUFFER_BYTES;
+use super::response_memory::ResponseBody;
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;

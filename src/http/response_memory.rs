@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The HTTP library reads from a body until its buffer holds this many bytes.
-pub(super) const CONNECTION_BUFFER_BYTES: usize = 32 << 10;
+pub const CONNECTION_BUFFER_BYTES: usize = 32 << 10;
 
 /// The budget; clones share it.
 #[derive(Debug, Clone)]

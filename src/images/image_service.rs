@@ -5,7 +5,7 @@ use super::metadata_update::{MetadataUpdate, properties};
 use super::transitional::Transitional;
 use super::write_locks::{Lane, Turn, WriteLocks};
 use crate::cache::coherence::InvalidationBus;
-use crate::cache::{PendingWrite, ResponseCache};
+use crate::cache::{Invalidation, PendingWrite, ResponseCache};
 use crate::glance::{
     CallContext, GlanceClient, GlanceError, Image, ImageDocument, ImageId, ImageQuery, PageStream,
     PatchOp, json_str, patch,
@@ -180,6 +180,13 @@ impl ImageService {
         let deadline = self.glance.deadline(caller);
         let call = self.glance.patch(caller, id, &ops);
         Ok(write.track(deadline, call).await?)
+    }
+
+    /// Images were made or removed by another service: all lists are old when this returns.
+    pub async fn invalidate_lists(&self) {
+        let invalidation = Invalidation::of_lists();
+        self.cache.invalidate(invalidation);
+        self.bus.publish(invalidation).await;
     }
 
     fn begin_write(&self, id: &ImageId) -> PendingWrite {

@@ -61,7 +61,7 @@ impl TokenValidator {
         self.0.client.endpoint_filter().is_some()
     }
 
-    /// Why the last validations all failed, if they did and an operator must mend it.
+    /// Why the last validations all failed, if they did for a reason that an operator must fix.
     #[must_use]
     pub fn persistent_failure(&self) -> Option<String> {
         self.0.recent_outcomes.persistent_failure()

@@ -54,7 +54,7 @@ async fn versions(client: &InstrumentedClient, endpoint: &Url, deadline: Instant
             Some((detail, advice)) => Probe::fail(VERSIONS, target, detail, advice),
         },
         Err(error) => {
-            let advice = "look at Glance, or mend glance.endpoints";
+            let advice = "look at Glance, or correct glance.endpoints";
             Probe::fail(VERSIONS, target, error.to_string(), advice)
         }
     }
@@ -63,11 +63,11 @@ async fn versions(client: &InstrumentedClient, endpoint: &Url, deadline: Instant
 /// Why a response to `/versions` is not Glance's, with advice; `None` for Glance's.
 fn objection(response: &Response) -> Option<(String, &'static str)> {
     let status = response.status;
-    let mend = "mend glance.endpoints, or the endpoint in Keystone's catalog: Glance's URL, with or \
+    let advice = "correct glance.endpoints, or the endpoint in Keystone's catalog: Glance's URL, with or \
                 without /v2";
     if is_compute_api(&response.headers) || names_compute(&response.body) {
         let detail = "a Compute API answers there, perhaps this gateway itself, and not Glance";
-        return Some((detail.to_owned(), mend));
+        return Some((detail.to_owned(), advice));
     }
     if status.is_server_error() {
         let detail = format!("it answered {}", status.as_u16());
@@ -81,7 +81,7 @@ fn objection(response: &Response) -> Option<(String, &'static str)> {
         "it answered {} without Glance's version document",
         status.as_u16()
     );
-    Some((detail, mend))
+    Some((detail, advice))
 }
 
 /// The Compute API's choice of versions, which it gives at a path it does not know, names its media
@@ -120,7 +120,7 @@ pub(super) fn recent(outcomes: &RecentOutcomes) -> Probe {
             RECENT,
             None,
             format!("the last requests all failed: {reason}"),
-            "mend glance.endpoints, or the endpoint in Keystone's catalog; the gateway is tried \
+            "correct glance.endpoints, or the endpoint in Keystone's catalog; the gateway is tried \
              again a minute after the last failure",
         ),
     }

@@ -37,10 +37,10 @@ pub(super) async fn probe(
         Err(error) => {
             let advice = match error {
                 NotIdentityV3::Document(_) => {
-                    "mend keystone.auth_url: Keystone's URL, with or without /v3"
+                    "correct keystone.auth_url: Keystone's URL, with or without /v3"
                 }
                 NotIdentityV3::Transport(_) | NotIdentityV3::Status(_) => {
-                    "look at Keystone, or mend keystone.auth_url"
+                    "look at Keystone, or correct keystone.auth_url"
                 }
             };
             probes.push(Probe::fail(IDENTITY, target, error.to_string(), advice));
@@ -70,13 +70,13 @@ fn advice_for(error: &Error) -> &'static str {
              validate tokens"
         }
         Error::Unavailable(Unavailable::CredentialsRefused) => {
-            "mend the user, its domain, project or password in keystone.*"
+            "correct the user, its domain, project or password in keystone.*"
         }
         Error::Unavailable(Unavailable::SecretUnreadable(_)) => {
             "let the gateway's user read the file"
         }
         Error::InvalidToken | Error::Unavailable(_) | Error::InvalidResponse(_) => {
-            "look at Keystone, or mend keystone.auth_url"
+            "look at Keystone, or correct keystone.auth_url"
         }
     }
 }
@@ -90,7 +90,7 @@ async fn catalog(keystone: &TokenValidator, deadline: Instant) -> (Probe, Option
         Err(error) => {
             let advice = match error {
                 NoOwnEndpoint::Catalog(_) => {
-                    "mend keystone.region_name or keystone.interface, or register the endpoint in \
+                    "correct keystone.region_name or keystone.interface, or register the endpoint in \
                      Keystone's catalog, or set glance.endpoints"
                 }
                 NoOwnEndpoint::Keystone(_) => "look at Keystone",
@@ -107,7 +107,7 @@ fn recent(keystone: &TokenValidator) -> Probe {
             RECENT,
             None,
             format!("the last validations all failed: {reason}"),
-            "mend keystone.*; the gateway is tried again a minute after the last failure",
+            "correct keystone.*; the gateway is tried again a minute after the last failure",
         ),
     }
 }

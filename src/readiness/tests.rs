@@ -280,7 +280,7 @@ async fn a_service_that_does_not_answer_is_not_ready_and_the_answer_comes_in_tim
     let started = Instant::now();
     let report = report(probes(Some(keystone), &[&slow.uri()])).await;
     assert!(started.elapsed() < MAX_WAIT + Duration::from_millis(500));
-    assert_not_ready(&report, "no complete answer in time", "look at Keystone");
+    assert_not_ready(&report, "no complete response in time", "look at Keystone");
 }
 
 #[tokio::test]

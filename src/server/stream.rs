@@ -3,7 +3,7 @@
 //! The HTTP library bounds the head of a connection's first request and nothing after it: a client could send
 //! half of a second head, or stop reading a response, and stay for ever. It also closes a socket without reading
 //! the rest of its input, whereupon the kernel resets the connection and may drop a response that is still on its
-//! way. And it decodes pipelined requests too early (see [`RequestGate`]). The stream below it mends all three.
+//! way. And it decodes pipelined requests too early (see [`RequestGate`]). The stream below it corrects all three.
 
 use super::connection::{Connection, ConnectionState, Expectation};
 use super::request_gate::RequestGate;

@@ -51,8 +51,10 @@ pub struct AccessLogEntry<'r> {
     pub microversion: Option<(u64, u64)>,
     /// The part of the response cache.
     pub cache: Option<CacheLabel>,
-    /// The time spent in calls to Keystone and Glance.
-    pub upstream: Duration,
+    /// The endpoint that the request was passed through to.
+    pub upstream: Option<&'r str>,
+    /// The time spent in calls to other services.
+    pub upstream_time: Duration,
     /// The time from the head of the request to its response.
     pub duration: Duration,
     /// The client's `User-Agent`.
@@ -151,7 +153,10 @@ fn line(out: &mut Vec<u8>, format: LogFormat, at: SystemTime, entry: &AccessLogE
     if let Some(cache) = entry.cache {
         line.word(name!("cache"), cache.as_str());
     }
-    line.number(name!("upstream_us"), microseconds(entry.upstream));
+    if let Some(upstream) = entry.upstream {
+        line.text(name!("upstream"), upstream.as_bytes(), MAX_PATH);
+    }
+    line.number(name!("upstream_us"), microseconds(entry.upstream_time));
     line.number(name!("duration_us"), microseconds(entry.duration));
     if let Some(agent) = entry.user_agent {
         line.text(name!("user_agent"), agent, MAX_AGENT);
@@ -196,7 +201,12 @@ fn oslo_line(out: &mut Vec<u8>, at: SystemTime, entry: &AccessLogEntry<'_>) {
         out,
         &[" cache: ", entry.cache.map_or("-", CacheLabel::as_str)],
     );
-    seconds(out, " upstream: ", entry.upstream);
+    seconds(out, " upstream: ", entry.upstream_time);
+    if let Some(upstream) = entry.upstream {
+        put(out, &[" endpoint: \""]);
+        escape_cut(out, upstream.as_bytes(), MAX_PATH);
+        out.push(b'"');
+    }
     if let Some(proxy) = entry.proxy {
         let _ = write!(out, " proxy: {proxy}");
     }
@@ -277,7 +287,8 @@ mod tests {
         response_bytes: 0,
         microversion: None,
         cache: None,
-        upstream: Duration::ZERO,
+        upstream: None,
+        upstream_time: Duration::ZERO,
         duration: Duration::from_micros(7),
         user_agent: None,
     };
@@ -321,7 +332,8 @@ mod tests {
             response_bytes: u64::MAX,
             microversion: Some((u64::MAX, u64::MAX)),
             cache: Some(CacheLabel::Coalesced),
-            upstream: Duration::MAX,
+            upstream: Some(&long),
+            upstream_time: Duration::MAX,
             duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),
             ..BARE
@@ -358,7 +370,7 @@ mod tests {
         response_bytes: 2992,
         microversion: Some((2, 1)),
         cache: Some(CacheLabel::Miss),
-        upstream: Duration::from_micros(1275),
+        upstream_time: Duration::from_micros(1275),
         user_agent: Some(b"python-novaclient"),
         ..BARE
     };

@@ -176,6 +176,17 @@ impl EndpointPool {
         }
     }
 
+    /// One more call to this endpoint is under way, which no choice has made.
+    pub fn hold(&mut self, index: usize) -> Selection {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.in_flight += 1;
+        }
+        Selection {
+            index,
+            probe: false,
+        }
+    }
+
     /// Reports the result of a call to the selected endpoint.
     pub fn report(
         &mut self,

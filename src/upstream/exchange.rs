@@ -40,7 +40,7 @@ pub enum TransportError {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The deadline passed; the server may or may not have acted.
-    #[error("no complete answer in time")]
+    #[error("no complete response in time")]
     Timeout,
     /// The response is larger than allowed.
     #[error("the response is larger than {limit} bytes")]
@@ -66,10 +66,15 @@ impl TransportError {
         if error.is_timeout() && !error.is_connect() {
             return Self::Timeout;
         }
-        let cause = innermost(&error);
-        if error.is_connect() {
+        Self::of_cause(&error, error.is_connect())
+    }
+
+    /// An exchange that failed for `error`, whose text must hold no URL.
+    pub(super) fn of_cause(error: &(dyn Error + 'static), is_connect: bool) -> Self {
+        let cause = innermost(error);
+        if is_connect {
             Self::Connect(cause)
-        } else if chain(&error).any(is_parse_error) {
+        } else if chain(error).any(is_parse_error) {
             Self::InvalidHttp(cause)
         } else {
             Self::Interrupted(cause)
@@ -77,16 +82,16 @@ impl TransportError {
     }
 }
 
-/// reqwest's own message only names the phase; the cause that helps an operator is the chain's last.
-fn innermost(error: &reqwest::Error) -> String {
+/// A client's own message only names the phase; the cause that helps an operator is the chain's last.
+fn innermost(error: &(dyn Error + 'static)) -> String {
     chain(error)
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
 }
 
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    let mut next = Some(error);
     std::iter::from_fn(move || {
         let cause = next?;
         next = cause.source();

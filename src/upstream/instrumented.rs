@@ -49,10 +49,10 @@ impl InstrumentedClient {
     /// The same connections, with bodies of responses that count in `memory` from their first byte until
     /// their last clone is dropped.
     #[must_use]
-    pub fn with_memory(&self, memory: &ByteBudget) -> Self {
+    pub fn with_memory(self, memory: &ByteBudget) -> Self {
         Self {
             memory: memory.clone(),
-            ..self.clone()
+            ..self
         }
     }
 

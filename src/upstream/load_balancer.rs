@@ -118,12 +118,13 @@ impl LoadBalancer {
         let _permit = permit.await?;
         self.retry_budget.lock().request(Instant::now());
         let mut tried = Vec::new();
-        let mut attempt = self.begin(&tried, options)?;
+        let mut attempt = self.begin(&tried, options.idempotency, options.preferred_endpoint)?;
         loop {
             let index = attempt.selection.index;
             let result = attempt.exchange(client, request(index)?, options).await;
             tried.push(index);
-            let Some(next) = self.next(&result, &tried, options) else {
+            let decision = retry::decide(&result, options.idempotency);
+            let Some(next) = self.next(decision, &tried, options.into()) else {
                 return Ok(BalancedResponse {
                     response: result?,
                     endpoint: index,
@@ -136,9 +137,13 @@ impl LoadBalancer {
         }
     }
 
-    fn begin(&self, tried: &[usize], options: CallOptions) -> Result<Attempt<'_>, TransportError> {
-        let read = options.idempotency == Idempotency::Safe;
-        let preferred = options.preferred_endpoint;
+    pub(super) fn begin(
+        &self,
+        tried: &[usize],
+        idempotency: Idempotency,
+        preferred: Option<usize>,
+    ) -> Result<Attempt<'_>, TransportError> {
+        let read = idempotency == Idempotency::Safe;
         let (mut pool, now) = (self.pool.lock(), Instant::now());
         let selection = pool
             .select(now, tried, read, preferred)
@@ -156,26 +161,29 @@ impl LoadBalancer {
         })
     }
 
-    /// The retry that follows `result`; `None` when the call is over.
-    fn next(
+    /// The retry that `decision` allows; `None` when the call is over.
+    pub(super) fn next(
         &self,
-        result: &AttemptResult,
+        decision: RetryDecision,
         tried: &[usize],
-        options: CallOptions,
+        options: RetryOptions,
     ) -> Option<Next<'_>> {
-        let decision = retry::decide(result, options.idempotency);
         let times = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         if decision == RetryDecision::No || times > self.retries {
             return None;
         }
-        let attempt = self.begin(tried, options).ok()?;
+        let attempt = self
+            .begin(tried, options.idempotency, options.preferred_endpoint)
+            .ok()?;
         let elsewhere = !tried.contains(&attempt.selection.index);
         let backoff = if elsewhere {
             Duration::ZERO
         } else {
             retry::backoff(times, fastrand::u64(..))
         };
-        let in_time = Instant::now() + backoff < options.deadline;
+        let in_time = options
+            .deadline
+            .is_none_or(|deadline| Instant::now() + backoff < deadline);
         if decision == RetryDecision::Elsewhere && !elsewhere || !in_time {
             return None;
         }
@@ -188,6 +196,22 @@ impl LoadBalancer {
             self.metrics.failovers.inc();
         }
         Some(Next { attempt, backoff })
+    }
+
+    /// Counts a request, which the retry budget follows.
+    pub(super) fn count_request(&self) {
+        self.metrics.requests.inc();
+        self.retry_budget.lock().request(Instant::now());
+    }
+
+    /// One more call to this endpoint is under way, outside of any choice.
+    pub(super) fn hold(&self, index: usize) -> Attempt<'_> {
+        Attempt {
+            balancer: self,
+            selection: self.pool.lock().hold(index),
+            connection: Connection::New,
+            call_result: CallResult::Neutral,
+        }
     }
 
     fn on_event(&self, selection: Selection, event: EndpointEvent) {
@@ -209,20 +233,71 @@ impl LoadBalancer {
     }
 }
 
-struct Next<'b> {
-    attempt: Attempt<'b>,
-    backoff: Duration,
+/// What decides about the retries of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RetryOptions {
+    pub idempotency: Idempotency,
+    pub preferred_endpoint: Option<usize>,
+    /// When the call must be over; `None` for one that may last.
+    pub deadline: Option<Instant>,
+}
+
+impl From<CallOptions> for RetryOptions {
+    fn from(options: CallOptions) -> Self {
+        Self {
+            idempotency: options.idempotency,
+            preferred_endpoint: options.preferred_endpoint,
+            deadline: Some(options.deadline),
+        }
+    }
+}
+
+pub(super) struct Next<'b> {
+    pub attempt: Attempt<'b>,
+    pub backoff: Duration,
 }
 
 /// One exchange with one endpoint. A canceled one does not count for or against the endpoint.
-struct Attempt<'b> {
+#[derive(Debug)]
+pub(super) struct Attempt<'b> {
     balancer: &'b LoadBalancer,
     selection: Selection,
     connection: Connection,
     call_result: CallResult,
 }
 
-impl Attempt<'_> {
+impl<'b> Attempt<'b> {
+    pub(super) fn balancer(&self) -> &'b LoadBalancer {
+        self.balancer
+    }
+
+    /// The endpoint's index.
+    pub(super) fn endpoint(&self) -> usize {
+        self.selection.index
+    }
+
+    pub(super) fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    /// What the exchange says about the endpoint.
+    pub(super) fn set_result(&mut self, call_result: CallResult) {
+        self.call_result = call_result;
+    }
+
+    /// The exchange broke before there was a response.
+    pub(super) fn interrupted(&mut self) {
+        self.call_result = match self.connection {
+            // Perhaps the server had closed an idle connection. The next call shows it, on a new one.
+            Connection::Pooled => {
+                let mut pool = self.balancer.pool.lock();
+                pool.reuse_failed(self.selection.index, Instant::now());
+                CallResult::Neutral
+            }
+            Connection::New => CallResult::Failure,
+        };
+    }
+
     async fn exchange(
         mut self,
         client: &InstrumentedClient,
@@ -240,15 +315,10 @@ impl Attempt<'_> {
             max_body: options.max_body,
         };
         let result = client.send_on(self.connection, request, limits).await;
-        self.call_result = match (&result, self.connection) {
-            // Perhaps the server had closed an idle connection. The next call shows it, on a new one.
-            (Err(TransportError::Interrupted(_)), Connection::Pooled) => {
-                let mut pool = self.balancer.pool.lock();
-                pool.reuse_failed(self.selection.index, Instant::now());
-                CallResult::Neutral
-            }
-            _ => retry::call_result(&result, started.elapsed(), timeout),
-        };
+        match &result {
+            Err(TransportError::Interrupted(_)) => self.interrupted(),
+            _ => self.set_result(retry::call_result(&result, started.elapsed(), timeout)),
+        }
         result
     }
 }

@@ -27,53 +27,58 @@ struct Upstream {
 }
 
 impl LoadBalancerMetrics {
-    /// Adds them to `registry`.
-    pub fn register(&self, registry: &mut Registry) {
-        let mut counter = |name, help: &str, metric: &Counter| {
-            registry.register(name, help, metric.clone());
+    /// Adds them to `registry`, as those of one service: `prefix` begins the metrics' names.
+    pub fn register(&self, registry: &mut Registry, prefix: &str, service: &str) {
+        let name = |metric: &str| format!("{prefix}_{metric}");
+        let mut counter = |metric: &str, help: &str, counter: &Counter| {
+            registry.register(
+                name(metric),
+                help.replace("Glance", service),
+                counter.clone(),
+            );
         };
         counter(
-            "glance_requests",
+            "requests",
             "Requests to Glance, each once however often it was sent",
             &self.requests,
         );
         counter(
-            "glance_requests_rejected",
+            "requests_rejected",
             "Requests to Glance not sent because the queue was full",
             &self.rejected,
         );
         counter(
-            "glance_retries",
+            "retries",
             "Requests to Glance that were sent again",
             &self.retries,
         );
         counter(
-            "glance_failovers",
+            "failovers",
             "Retries that went to another endpoint",
             &self.failovers,
         );
         counter(
-            "glance_retry_budget_exhausted",
+            "retry_budget_exhausted",
             "Retries that the retry budget forbade",
             &self.retry_budget_exhausted,
         );
         registry.register(
-            "glance_requests_in_flight",
-            "Requests to Glance being answered now",
+            name("requests_in_flight"),
+            format!("Requests to {service} in flight now"),
             self.in_flight.clone(),
         );
         registry.register(
-            "glance_requests_queued",
-            "Requests to Glance waiting for a permit now",
+            name("requests_queued"),
+            format!("Requests to {service} waiting for a permit now"),
             self.queued.clone(),
         );
         registry.register(
-            "glance_ejections",
+            name("ejections"),
             "Ejections of an endpoint after failures in a row",
             self.ejections.clone(),
         );
         registry.register(
-            "glance_readmissions",
+            name("readmissions"),
             "Readmissions of an ejected endpoint",
             self.readmissions.clone(),
         );

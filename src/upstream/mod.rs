@@ -5,6 +5,9 @@
 //! forward `X-Auth-Token`, and ignores the proxy variables of the environment: a token reaches the
 //! configured endpoints and nothing else.
 //!
+//! Requests that are passed through leave through [`StreamingClient`], with streams for bodies and idle times
+//! for deadlines (`stream.rs`).
+//!
 //! Calls to a service with several endpoints go through [`LoadBalancer`]: `concurrency_limit.rs` decides when
 //! a call starts, `endpoint_pool.rs` which endpoint it goes to (outlier detection), `retry.rs` whether it
 //! may be sent again (with backoff and jitter), `retry_budget.rs` how many retries there may be in all.
@@ -17,9 +20,12 @@ mod exchange;
 mod instrumented;
 mod load_balancer;
 mod metrics;
+mod request_body;
 mod retry;
 mod retry_budget;
 pub mod runtime;
+mod stream;
+mod streaming_client;
 
 pub use concurrency_limit::{FairnessKey, Overloaded};
 pub use endpoint_pool::OutlierDetection;
@@ -27,7 +33,10 @@ pub use exchange::{ExchangeLimits, MAX_ERROR_BODY, Response, TransportError};
 pub use instrumented::InstrumentedClient;
 pub use load_balancer::{BalancedResponse, CallError, CallOptions, LoadBalancer, UpstreamPolicy};
 pub use metrics::LoadBalancerMetrics;
+pub use request_body::{RequestBody, RequestBodyError, RequestBodySender};
 pub use retry::Idempotency;
+pub use stream::{StreamError, StreamedResponse};
+pub use streaming_client::StreamingClient;
 
 use std::time::Duration;
 

@@ -17,7 +17,9 @@ pub fn without_version(mut url: Url) -> Url {
     url
 }
 
-fn is_version(segment: &str) -> bool {
+/// Whether a path segment is a version, such as `v2` or `v2.1`.
+#[must_use]
+pub fn is_version(segment: &str) -> bool {
     let Some(number) = segment.strip_prefix('v') else {
         return false;
     };

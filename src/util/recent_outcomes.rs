@@ -1,4 +1,4 @@
-//! Whether the last exchanges with a service all failed for a reason that an operator must mend.
+//! Whether the last exchanges with a service all failed for a reason that an operator must fix.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -66,6 +66,11 @@ mod tests {
         assert_eq!(outcomes.persistent_failure(), None);
         outcomes.record(Err("again".to_owned()));
         assert_eq!(outcomes.persistent_failure().unwrap(), "again");
+    }
+
+    #[tokio::test]
+    async fn a_window_of_outcomes_is_held_and_no_more() {
+        assert_eq!(failed(100 * WINDOW).0.lock().len(), WINDOW);
     }
 
     #[tokio::test(start_paused = true)]

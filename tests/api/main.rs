@@ -53,6 +53,8 @@ mod response_memory;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod reverse_proxy;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod slow_clients;

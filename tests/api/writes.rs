@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use test_support::client::{self, Response};
@@ -13,6 +13,7 @@ use test_support::fake_keystone::scoped;
 use test_support::fake_server::ReceivedRequest;
 use test_support::{FakeKeystone, FakeServer, Reply, TestGateway};
 
+use parking_lot::{Condvar, Mutex};
 use rstest::rstest;
 use serde_json::json;
 
@@ -26,16 +27,14 @@ struct Barrier(Mutex<bool>, Condvar);
 
 impl Barrier {
     fn pass(&self) {
-        let open = self.0.lock().unwrap();
-        let (open, _) = self
-            .1
-            .wait_timeout_while(open, PATIENCE, |open| !*open)
-            .unwrap();
-        assert!(*open, "the barrier stayed closed");
+        let mut open = self.0.lock();
+        let until = Instant::now() + PATIENCE;
+        // A test that failed opens nothing.
+        while !*open && !self.1.wait_until(&mut open, until).timed_out() {}
     }
 
     fn open(&self) {
-        *self.0.lock().unwrap() = true;
+        *self.0.lock() = true;
         self.1.notify_all();
     }
 }
@@ -96,7 +95,7 @@ fn writes_of_clients_that_left_leave_the_queue_and_glance_hears_nothing_of_them(
     let in_flight = || {
         let admin = gateway.admin();
         let metrics = client::ask(admin, "GET", "/metrics", &[], None).text();
-        let name = "nova_image_proxy_requests_in_flight ";
+        let name = "nova_image_proxy_http_requests_in_flight ";
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().parse::<u64>().unwrap()
     };

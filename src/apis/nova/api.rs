@@ -14,6 +14,7 @@ use crate::http::api::Api;
 use crate::http::auth::Authenticator;
 use crate::http::body::BodyLimits;
 use crate::http::context::RequestContext;
+use crate::http::path_prefix;
 use crate::http::response::Response;
 use crate::http::{HttpError, RequestIds};
 use crate::telemetry::metrics::ApiLabels;
@@ -37,6 +38,8 @@ pub struct NovaApi {
     pub cached: bool,
     /// The runtime of upstream work.
     pub spawner: Spawner,
+    /// Whether Nova itself answers all that is not one of the image routes.
+    pub has_nova: bool,
 }
 
 impl Api for NovaApi {
@@ -47,7 +50,10 @@ impl Api for NovaApi {
     }
 
     fn match_route<'p>(&self, method: &str, path: &'p str) -> Option<Route<'p>> {
-        Some(routes::parse(method, path, &self.server.path_prefix))
+        let prefix = &self.server.path_prefix;
+        let route = routes::parse(method, path, prefix);
+        let is_novas = self.has_nova && path_prefix::strip(path, prefix).is_some();
+        (route.is_operation() || !is_novas || method == "CONNECT").then_some(route)
     }
 
     fn route_label(&self, route: &Route<'_>) -> usize {

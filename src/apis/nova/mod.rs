@@ -15,6 +15,7 @@ pub mod json;
 pub mod labels;
 pub mod links;
 pub mod list_query;
+pub mod max_microversion;
 pub mod media_type;
 pub mod metadata;
 pub mod metadata_body;

@@ -7,6 +7,7 @@
 
 use super::labels::RouteLabel;
 use super::microversion::MicroversionRange;
+use crate::http::path_prefix;
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -136,6 +137,21 @@ pub enum Route<'p> {
     Mounted(MountedRoute<'p>),
 }
 
+impl Route<'_> {
+    /// Whether it is one of the image API's own routes.
+    #[must_use]
+    pub fn is_operation(&self) -> bool {
+        match self {
+            Self::Mounted(mounted) => matches!(mounted.target, Target::Operation(_)),
+            Self::Versions
+            | Self::Version(_)
+            | Self::Options
+            | Self::Choices(_)
+            | Self::OutsidePrefix => false,
+        }
+    }
+}
+
 /// A route below `/v2.1` or `/v2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountedRoute<'p> {
@@ -162,10 +178,7 @@ pub enum Target<'p> {
 /// `/compute`).
 #[must_use]
 pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
-    let Some(path) = path
-        .strip_prefix(prefix)
-        .filter(|rest| rest.starts_with('/') || (rest.is_empty() && !prefix.is_empty()))
-    else {
+    let Some(path) = path_prefix::strip(path, prefix) else {
         return if method == "OPTIONS" {
             Route::Options
         } else {

@@ -3,6 +3,7 @@
 use super::fault::{ApiError, GlanceOperation};
 use super::json::Json;
 use super::links::LinkBase;
+use super::max_microversion::MaxMicroversion;
 use super::microversion::Microversion;
 use super::routes::{Api, Operation};
 use crate::cache::ReadThrough;
@@ -11,19 +12,22 @@ use crate::glance::{CallContext, GlanceError, ImageId};
 use crate::http::HttpError;
 use crate::http::response_memory::ResponseMemory;
 use crate::images::{ImageService, UpdateError, WriteError, Writer};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// The handlers of Nova's image API.
 #[derive(Debug)]
 pub struct NovaService {
     /// Reads and changes images.
-    pub images: ImageService,
+    pub images: Arc<ImageService>,
     /// The way through the response cache.
     pub reads: ReadThrough<ApiError>,
     /// The budget for rendered responses.
     pub response_memory: ResponseMemory,
     /// The `[nova]` settings.
     pub settings: config::Nova,
+    /// The highest microversion served.
+    pub max_microversion: Arc<MaxMicroversion>,
 }
 
 /// One request, checked: the input of every handler.
@@ -72,7 +76,7 @@ impl NovaService {
     /// The highest microversion served.
     #[must_use]
     pub fn max_microversion(&self) -> Microversion {
-        Microversion::new(2, self.settings.max_microversion)
+        Microversion::new(2, self.max_microversion.minor())
     }
 }
 

@@ -280,7 +280,7 @@ async fn a_list_that_began_at_one_endpoint_goes_on_at_another() {
     let expected: Vec<_> = (0..95).map(|number| format!("\"{number}\"")).collect();
     assert_eq!(ids, expected);
     let mut metrics = crate::telemetry::metrics::Metrics::default();
-    metrics.register(|registry| glance.metrics().register(registry));
+    metrics.register(|registry| glance.metrics().register(registry, "glance", "Glance"));
     let failovers = "nova_image_proxy_glance_failovers_total 1\n";
     let text = metrics.text(Exposition::Prometheus);
     assert!(text.contains(failovers), "{text}");

@@ -94,10 +94,18 @@ label! {
     StatusLabel {
         /// 200
         Ok => "200",
+        /// 201
+        Created => "201",
+        /// 202
+        Accepted => "202",
         /// 204
         NoContent => "204",
+        /// 206
+        PartialContent => "206",
         /// 300
         MultipleChoices => "300",
+        /// 304
+        NotModified => "304",
         /// 400
         BadRequest => "400",
         /// 401
@@ -122,11 +130,17 @@ label! {
         TooMany => "429",
         /// 500
         Internal => "500",
+        /// 501
+        NotImplemented => "501",
         /// 502
         BadGateway => "502",
         /// 503
         Unavailable => "503",
-        /// Any other; there should be none.
+        /// 504
+        GatewayTimeout => "504",
+        /// 508
+        LoopDetected => "508",
+        /// Any other.
         Other => "other",
         /// None: the client left before there was an answer.
         Abandoned => "abandoned",
@@ -142,8 +156,12 @@ impl StatusLabel {
         };
         match status {
             200 => Self::Ok,
+            201 => Self::Created,
+            202 => Self::Accepted,
             204 => Self::NoContent,
+            206 => Self::PartialContent,
             300 => Self::MultipleChoices,
+            304 => Self::NotModified,
             400 => Self::BadRequest,
             401 => Self::Unauthorized,
             403 => Self::Forbidden,
@@ -156,8 +174,11 @@ impl StatusLabel {
             415 => Self::UnsupportedType,
             429 => Self::TooMany,
             500 => Self::Internal,
+            501 => Self::NotImplemented,
             502 => Self::BadGateway,
             503 => Self::Unavailable,
+            504 => Self::GatewayTimeout,
+            508 => Self::LoopDetected,
             _ => Self::Other,
         }
     }

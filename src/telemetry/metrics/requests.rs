@@ -167,14 +167,18 @@ fn duration_at(route: usize, method: MethodLabel, cache: Option<CacheLabel>) -> 
 }
 
 impl RequestMetrics {
-    /// The counters of one more API, which brings its labels.
+    /// The counters of an API, which brings its labels.
     #[must_use]
     pub fn api(&self, labels: ApiLabels) -> ApiRequestMetrics {
+        let mut apis = self.apis.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two listeners may serve the same API.
+        if let Some(known) = apis.iter().find(|api| api.labels == labels) {
+            return known.clone();
+        }
         let metrics = ApiRequestMetrics {
             labels,
             shards: Arc::new(Shards::new(|| Shard::new(labels))),
         };
-        let mut apis = self.apis.lock().unwrap_or_else(PoisonError::into_inner);
         apis.push(metrics.clone());
         metrics
     }

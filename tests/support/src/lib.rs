@@ -4,6 +4,7 @@
 //! - [`TestGateway`]: the gateway in the process of the test; [`GatewayProcess`]: its binary.
 //! - [`FakeServer`]: a server on loopback that sends the bytes a test wants; [`FakeGlance`],
 //!   [`FailingGlance`] and [`FakeKeystone`]: services in front of which a gateway can be put.
+//! - [`recording_upstream`]: a service that records each request to the byte.
 //! - [`client`]: HTTP/1.1 as bytes on a socket.
 //! - [`replay`]: recorded requests, sent again and compared.
 //! - [`properties`]: what must hold for any input.
@@ -16,6 +17,7 @@ pub mod fake_server;
 mod gateway;
 pub mod gateway_process;
 pub mod properties;
+pub mod recording_upstream;
 pub mod replay;
 mod reply;
 
