@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nova_image_proxy::apis::nova::links::{self, LinkBase};
 use nova_image_proxy::apis::nova::list_query;
 use nova_image_proxy::apis::nova::microversion::{self, Microversion};
-use nova_image_proxy::apis::nova::routes::{self, Api};
+use nova_image_proxy::apis::nova::routes::{self, ApiVersion};
 use nova_image_proxy::apis::nova::view::{self, Detail, ListView};
 use nova_image_proxy::config;
 use nova_image_proxy::glance::{Image, ImagePage, patch};
@@ -44,7 +44,7 @@ fn page() -> String {
 
 fn link_base() -> LinkBase {
     let root = links::root(&config::Nova::default(), "http", "127.0.0.1:8774", "");
-    LinkBase::new(&root, Api::V21, None, "http://127.0.0.1:9292")
+    LinkBase::new(&root, ApiVersion::V21, None, "http://127.0.0.1:9292")
 }
 
 fn requests(criterion: &mut Criterion) {

@@ -140,7 +140,7 @@ async fn index(request: HttpRequest) -> HttpResponse {
     text(&request, PLAIN_TEXT, PATHS)
 }
 
-/// Liveness: the process runs. Keystone and Glance are not asked. HEAD gets what oslo.middleware's
+/// Liveness: the process runs. Keystone and Glance are not called. HEAD gets what oslo.middleware's
 /// health check sends.
 async fn healthcheck(request: HttpRequest) -> HttpResponse {
     if request.method() == Method::HEAD {

@@ -36,7 +36,7 @@ use url::Url;
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The settings do not allow what was found at start.
+    /// The settings do not allow the socket that was inherited, or another state found at start.
     #[error("{0}")]
     Settings(Violation),
     /// The runtime for upstream calls cannot start.
@@ -106,7 +106,7 @@ impl Application {
         })?;
         let mut metrics = Metrics::default();
         let counted = client.counted(&metrics.upstream);
-        let mode = mode(settings, &counted)?;
+        let mode = auth_backend(settings, &counted)?;
         let embedded = match settings.glance.mode {
             Some(GlanceMode::Embedded) => Some(embedded::start(settings, &mode, &spawner)?),
             Some(GlanceMode::External) | None => None,
@@ -135,14 +135,14 @@ impl Application {
                 .upstream
                 .register_endpoint("glance", url, max_failures);
         }
-        show(&mut metrics, &mode, settings, log);
+        register_metrics(&mut metrics, &mode, settings, log);
         let response_memory = ResponseMemory::new(settings.server.max_response_memory);
-        show_response_memory(&mut metrics, &response_memory);
+        register_response_memory_metrics(&mut metrics, &response_memory);
         let budgets = Budgets {
             requests: ByteBudget::new(settings.server.max_request_memory),
             glance: ByteBudget::new(settings.glance.max_response_memory),
         };
-        budgets.show(&mut metrics);
+        budgets.register(&mut metrics);
         let upstream_spawner = spawner.clone();
         let nova = nova_api(
             settings,
@@ -174,7 +174,7 @@ impl Application {
         metrics.register(|registry| cache.metrics().register(registry));
         let gauges = Arc::clone(&cache);
         metrics.on_scrape(move || gauges.update_gauges());
-        show_limits(&mut metrics, settings);
+        register_limits(&mut metrics, settings);
         let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
         let front = AppState::new(
             settings.server.clone(),
@@ -186,12 +186,12 @@ impl Application {
             Some(proxy) => front.with_api(proxy),
             None => front,
         };
-        show_requests(&mut metrics, front.concurrency_limit());
+        register_request_metrics(&mut metrics, front.concurrency_limit());
         let server = Server::bind(front)?;
         if let Some(violation) = settings.check_listener(server.address()) {
             return Err(StartError::Settings(violation));
         }
-        show_connections(&mut metrics, &server, settings.server.max_connections);
+        register_connection_metrics(&mut metrics, &server, settings.server.max_connections);
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let identity = match &embedded {
             Some(glance) => embedded::start_identity(settings, glance, server.address())?,
@@ -306,7 +306,7 @@ fn upstream_threads() -> usize {
         .clamp(2, 8)
 }
 
-fn mode(
+fn auth_backend(
     settings: &Settings,
     client: &upstream::InstrumentedClient,
 ) -> Result<AuthBackend, BuildError> {
@@ -337,7 +337,7 @@ fn mode(
     })
 }
 
-fn rules(glance: &config::Glance) -> UpstreamPolicy {
+fn upstream_policy(glance: &config::Glance) -> UpstreamPolicy {
     UpstreamPolicy {
         outlier_detection: OutlierDetection {
             consecutive_failures: glance.eject_after,
@@ -359,7 +359,12 @@ fn glance_urls(settings: &Settings, embedded: Option<&EmbeddedGlance>) -> Vec<Ur
 }
 
 /// Adds the metrics of the log and of the token cache.
-fn show(metrics: &mut Metrics, mode: &AuthBackend, settings: &Settings, log: &LogWriter) {
+fn register_metrics(
+    metrics: &mut Metrics,
+    mode: &AuthBackend,
+    settings: &Settings,
+    log: &LogWriter,
+) {
     let help = "Log lines that came faster than they were read, or that could not be written";
     let dropped = log.dropped();
     metrics.register_callback("log_lines_dropped", help, move || {
@@ -377,14 +382,14 @@ fn show(metrics: &mut Metrics, mode: &AuthBackend, settings: &Settings, log: &Lo
 }
 
 /// Adds the requests in flight.
-fn show_requests(metrics: &mut Metrics, limit: &Arc<ConcurrencyLimit>) {
+fn register_request_metrics(metrics: &mut Metrics, limit: &Arc<ConcurrencyLimit>) {
     let (limit, help) = (Arc::clone(limit), "Requests being answered now");
     let in_flight = move || MetricValue::gauge(limit.in_flight());
     metrics.register_callback("http_requests_in_flight", help, in_flight);
 }
 
 /// Adds the limits beside the gauges that they bound.
-fn show_limits(metrics: &mut Metrics, settings: &Settings) {
+fn register_limits(metrics: &mut Metrics, settings: &Settings) {
     let (server, glance) = (&settings.server, &settings.glance);
     for (name, help, limit) in [
         (
@@ -408,7 +413,7 @@ fn show_limits(metrics: &mut Metrics, settings: &Settings) {
 }
 
 /// Adds the memory of responses.
-fn show_response_memory(metrics: &mut Metrics, memory: &ResponseMemory) {
+fn register_response_memory_metrics(metrics: &mut Metrics, memory: &ResponseMemory) {
     let limit = memory.limit();
     let help = "Bytes of large responses that are rendered or sent";
     let memory = memory.clone();
@@ -427,7 +432,7 @@ struct Budgets {
 }
 
 impl Budgets {
-    fn show(&self, metrics: &mut Metrics) {
+    fn register(&self, metrics: &mut Metrics) {
         let budgets = [
             (
                 "request_memory_bytes",
@@ -463,7 +468,7 @@ impl Budgets {
 }
 
 /// Adds the clients' connections.
-fn show_connections(metrics: &mut Metrics, server: &Server, limit: usize) {
+fn register_connection_metrics(metrics: &mut Metrics, server: &Server, limit: usize) {
     type Read = fn(&ConnectionTracker) -> MetricValue;
     let numbers: [(&'static str, &'static str, Read); 4] = [
         ("connections_open", "Connections of clients", |now| {
@@ -525,7 +530,7 @@ fn nova_api(
                     client.with_memory(&budgets.glance),
                     call,
                     endpoints,
-                    rules(&settings.glance),
+                    upstream_policy(&settings.glance),
                 ),
                 cache,
                 Arc::new(SingleProcess),

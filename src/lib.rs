@@ -2,10 +2,10 @@
 //!
 //! A request comes in through [`server`], passes [`http`] (ids, limits, access log), is answered by
 //! [`apis::nova`] (or passed through by [`reverse_proxy`]) with the help of [`glance`], and leaves as Nova would have answered it.
-//! What leaves this process goes through [`upstream`]; tokens are judged by [`keystone`]; [`application`]
+//! What leaves this process goes through [`upstream`]; tokens are validated by [`keystone`]; [`application`]
 //! puts the parts together from [`config`]. Where there is no cloud, [`embedded`] starts a Glance of its own.
 //!
-//! Modules use only what stands below them, and a test holds them to it:
+//! A module uses only those to its right; a test enforces this:
 //!
 //! ```text
 //! application, glance_alone ▸ cli ▸ admin, quickstart, embedded ▸ readiness ▸ server, apis, reverse_proxy ▸ http, images ▸ cache ▸ glance, keystone ▸ upstream ▸ telemetry ▸ config ▸ util

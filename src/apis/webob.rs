@@ -3,6 +3,7 @@
 //! A page has a status, an explanation (usually the status's own) and a detail (often empty). The
 //! client's `Accept` chooses plain text, HTML or JSON.
 
+use crate::util::python_json;
 use http::StatusCode;
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -121,7 +122,7 @@ impl ErrorPage {
             "code": self.title(),
             "title": reason,
         });
-        fields.to_string()
+        python_json::to_string(&fields)
     }
 
     fn title(&self) -> String {
@@ -215,6 +216,15 @@ mod tests {
         assert_eq!(
             ErrorPage::new(StatusCode::NOT_FOUND).plain(),
             "404 Not Found\n\nThe resource could not be found.\n\n   "
+        );
+    }
+
+    #[test]
+    fn a_json_page_is_written_as_python_writes_json() {
+        assert_eq!(
+            ErrorPage::new(StatusCode::NOT_FOUND).render(PageFormat::Json),
+            "{\"message\": \"The resource could not be found.<br /><br />\\n\\n\\n\", \
+             \"code\": \"404 Not Found\", \"title\": \"Not Found\"}"
         );
     }
 

@@ -1,6 +1,6 @@
 //! The reverse proxies of the listeners.
 
-use super::{StartError, rules};
+use super::{StartError, upstream_policy};
 use crate::config::{self, Settings};
 use crate::images::ImageService;
 use crate::reverse_proxy::{Endpoint, ProxySettings, ReverseProxy, Service};
@@ -21,7 +21,7 @@ pub(super) fn nova(
         return Ok(None);
     }
     // Outlier detection and retries have the defaults of those for Glance.
-    let policy = rules(&config::Glance::default());
+    let policy = upstream_policy(&config::Glance::default());
     for url in &compute.endpoints {
         let max_failures = policy.outlier_detection.consecutive_failures;
         metrics

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What a response depends on.
+/// The images that a response depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheTag {
     /// A list: every image.
@@ -269,7 +269,7 @@ mod tests {
     fn a_refused_token_invalidates_its_own_responses_alone() {
         let table = table();
         let key = DigestKey::random().unwrap();
-        let scope = |token: &str| IsolationScope::for_opaque_token(token, &key);
+        let scope = |token: &str| IsolationScope::for_opaque_token(key.digest(token));
         let fetch = |scope: &IsolationScope| table.read_for_fetch(CacheTag::List, scope);
         let (own, other) = (fetch(&scope("own")), fetch(&scope("other")));
         let shared = fetch(&IsolationScope::anonymous());
@@ -288,7 +288,8 @@ mod tests {
     #[test]
     fn a_fetch_that_began_before_its_token_was_refused_is_old() {
         let table = table();
-        let scope = IsolationScope::for_opaque_token("t", &DigestKey::random().unwrap());
+        let digest = DigestKey::random().unwrap().digest("t");
+        let scope = IsolationScope::for_opaque_token(digest);
         let before = table.read_for_fetch(CacheTag::List, &scope);
         table.invalidate_token(&scope);
         let after = table.read_for_fetch(CacheTag::List, &scope);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::outcome::NoCacheReason;
 use crate::config::CacheIsolation;
-use crate::keystone::{DigestKey, Identity, Token, TokenDigest};
+use crate::keystone::{Identity, Token, TokenDigest};
 
 /// The callers that share a cached response.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -46,8 +46,8 @@ impl IsolationScope {
 
     /// The scope of a token that only Glance judges: equal for the same token alone.
     #[must_use]
-    pub fn for_opaque_token(token: &str, key: &DigestKey) -> Self {
-        Self(Kind::Token(key.digest(token)))
+    pub fn for_opaque_token(digest: TokenDigest) -> Self {
+        Self(Kind::Token(digest))
     }
 
     /// The only scope of a gateway without authentication.
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::keystone::testing;
 
-    /// What decides, as plain values.
+    /// The deciding values, in plain form.
     #[derive(Debug, Clone, PartialEq, Eq)]
     struct Parts {
         user: String,
@@ -264,7 +264,7 @@ mod tests {
         fn opaque_tokens_share_with_the_same_token_only(one in "[ab]{1,3}", other in "[ab]{1,3}") {
             let key = DigestKey::random().unwrap();
             prop_assert_eq!(
-                alike(&IsolationScope::for_opaque_token(&one, &key), &IsolationScope::for_opaque_token(&other, &key)),
+                alike(&IsolationScope::for_opaque_token(key.digest(&one)), &IsolationScope::for_opaque_token(key.digest(&other))),
                 one == other
             );
         }
@@ -290,7 +290,8 @@ mod tests {
     #[test]
     fn only_opaque_tokens_have_a_digest_and_each_its_own() {
         let key = DigestKey::random().unwrap();
-        let digest = |token: &str| IsolationScope::for_opaque_token(token, &key).opaque_token();
+        let digest =
+            |token: &str| IsolationScope::for_opaque_token(key.digest(token)).opaque_token();
         assert!(digest("one").is_some());
         assert_eq!(digest("one"), digest("one"));
         assert_ne!(digest("one"), digest("other"));
@@ -311,7 +312,7 @@ mod tests {
         let scopes = [
             IsolationScope::of(&token, CacheIsolation::Project).unwrap(),
             IsolationScope::of(&token, CacheIsolation::User).unwrap(),
-            IsolationScope::for_opaque_token("t", &key),
+            IsolationScope::for_opaque_token(key.digest("t")),
             IsolationScope::anonymous(),
         ];
         assert_eq!(HashSet::from(scopes).len(), 4);
@@ -370,7 +371,7 @@ mod tests {
     #[test]
     fn a_scope_shows_no_token() {
         let key = DigestKey::random().unwrap();
-        let scope = IsolationScope::for_opaque_token("gAAAAABhunter2", &key);
+        let scope = IsolationScope::for_opaque_token(key.digest("gAAAAABhunter2"));
         assert_eq!(format!("{scope:?}"), "IsolationScope(token)");
         let token = testing::token(json!({}));
         let scope = IsolationScope::of(&token, CacheIsolation::User).unwrap();

@@ -54,7 +54,7 @@ impl CacheKey {
 pub struct CacheQuery {
     /// The key of its response.
     pub key: CacheKey,
-    /// What a write must change to invalidate its response.
+    /// The tag whose invalidation invalidates its response.
     pub tag: CacheTag,
 }
 

@@ -1,4 +1,4 @@
-//! A write under way, and what it invalidates when it is over.
+//! A write in flight, and its invalidation when it ends.
 
 use super::coherence::InvalidationBus;
 use super::invalidation::Invalidation;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long after the end of a call of unknown outcome Glance may still act on it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a write has done to its image, as far as is known.
+/// The known effect of a write on its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// Nothing: no response is older than before.

@@ -18,11 +18,11 @@ const MAX_IN_FLIGHT: usize = 4096;
 /// How long a request that has a stale response waits for a fresh one.
 const MAX_WAIT_WITH_STALE: Duration = Duration::from_secs(2);
 
-/// What the cache must know of an API's error.
+/// An API's error, as the cache sees it.
 pub trait CacheableError: Clone + From<TaskAborted> + Send + Sync + 'static {
     /// Whether Glance failed, so that a stale response is better than the error.
     fn is_upstream(&self) -> bool;
-    /// Whether the error is about the caller's own token, so that nobody else may receive it.
+    /// Whether the error is about the caller's own token, so that no other caller may receive it.
     fn is_caller_specific(&self) -> bool;
 }
 
@@ -147,7 +147,7 @@ impl<E: CacheableError> ReadThrough<E> {
         match role {
             Role::Follower(follower) => match follower.outcome().await {
                 None => Err(TaskAborted.into()),
-                // Nobody else may receive it, but for requests with the very same token.
+                // No other caller may receive it, but for requests with the very same token.
                 Some(FetchOutcome {
                     result: Err(error), ..
                 }) if error.is_caller_specific() && query.key.scope().opaque_token().is_none() => {

@@ -128,7 +128,7 @@ impl ResponseCache {
         self.ttl
     }
 
-    /// What the cache counts.
+    /// The metrics of the cache.
     #[must_use]
     pub fn metrics(&self) -> &CacheMetrics {
         &self.metrics

@@ -134,7 +134,7 @@ fn authentication(token: &str, keystone: &TokenValidator, spawner: &Spawner) -> 
     authentication.boxed()
 }
 
-/// The caller that a token stands for. Glance's policies are about projects, so a token without one
+/// The caller that a token represents. Glance's policies are about projects, so a token without one
 /// has no rights there; and access rules, which limit a token to calls of the compute API, allow no
 /// call of Glance's.
 fn identity(token: &Token) -> Result<Identity, AuthenticationError> {

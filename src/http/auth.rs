@@ -1,13 +1,14 @@
 //! Authentication: from a request's tokens to its [`AuthContext`].
 //!
-//! Identity is only what Keystone said of the token. `X-Project-Id`, `X-Roles` and the like that a
+//! Only Keystone's description of the token identifies the caller. `X-Project-Id`, `X-Roles` and the like that a
 //! client sends are never read, and nothing but the token itself travels on.
 
 use super::context::RequestContext;
 use crate::cache::{CacheIsolation, IsolationScope, NoCacheReason};
 use crate::glance::Endpoint;
 use crate::keystone::{
-    self, DigestKey, ExpiredTokens, NoImageEndpoint, ScopeKind, Token, TokenValidator,
+    self, ClientToken, DigestKey, ExpiredTokens, InvalidToken, NoImageEndpoint, ScopeKind, Token,
+    TokenValidator,
 };
 use crate::upstream::FairnessKey;
 use crate::upstream::runtime::{Spawner, TaskAborted};
@@ -60,7 +61,7 @@ pub enum AuthError {
     /// No token, an invalid one, or one whose access rules do not allow the request.
     #[error("no valid token")]
     Unauthorized,
-    /// Keystone could not be asked, or gave an invalid response.
+    /// Keystone was unavailable, or sent an invalid response.
     #[error(transparent)]
     KeystoneUnavailable(keystone::Error),
     /// The request's deadline passed first.
@@ -87,9 +88,9 @@ pub enum EndpointError {
 pub struct AuthContext<'r> {
     principal: Principal,
     /// The token to call Glance with; none in mode `none`.
-    token: Option<&'r str>,
+    token: Option<ClientToken<'r>>,
     /// The validated service token that the request brought.
-    service_token: Option<&'r str>,
+    service_token: Option<ClientToken<'r>>,
     /// The cache scope of this caller, or why its responses must not be cached.
     pub scope: Result<IsolationScope, NoCacheReason>,
     /// The Glance endpoint for this caller.
@@ -147,41 +148,40 @@ impl Authenticator {
         let keystone = match &self.backend {
             AuthBackend::Keystone(keystone) => keystone,
             AuthBackend::Passthrough(key) => {
-                let token = client_token(headers).ok_or(AuthError::Unauthorized)?;
-                let scope = IsolationScope::for_opaque_token(token, key);
-                return Ok(self.unvalidated(Some(token), scope));
+                let token = auth_token(headers).ok_or(AuthError::Unauthorized)?;
+                return Ok(self.unvalidated(Some(ClientToken::new(token, key))));
             }
             AuthBackend::SelfNamed(tokens) => {
-                let token = client_token(headers).filter(|token| (tokens.names_caller)(token));
-                let scope = match token {
-                    Some(token) => IsolationScope::for_opaque_token(token, &tokens.key),
-                    None => IsolationScope::anonymous(),
-                };
-                return Ok(self.unvalidated(token, scope));
+                let token = auth_token(headers).filter(|token| (tokens.names_caller)(token));
+                return Ok(self.unvalidated(token.map(|it| ClientToken::new(it, &tokens.key))));
             }
             AuthBackend::None => {
-                return Ok(self.unvalidated(None, IsolationScope::anonymous()));
+                return Ok(self.unvalidated(None));
             }
         };
-        let text = client_token(headers).ok_or(AuthError::Unauthorized)?;
-        let service_text = service_token(headers)?;
-        let service = match service_text {
-            Some(text) => {
+        let client_token = keystone.parse(auth_token(headers).ok_or(AuthError::Unauthorized)?)?;
+        let service_token = match service_token(headers)? {
+            Some(text) => Some(keystone.parse(text)?),
+            None => None,
+        };
+        let service = match service_token {
+            Some(token) => {
                 let expired = ExpiredTokens::Rejected;
-                Some(self.validate(keystone, text, expired, context).await?)
+                Some(self.validate(keystone, token, expired, context).await?)
             }
             None => None,
         };
         let expired = keystone.expired_tokens(service.as_deref());
-        let token = self.validate(keystone, text, expired, context).await?;
+        let validation = self.validate(keystone, client_token, expired, context);
+        let token = validation.await?;
         context.observer.token(&token);
         let (method, path) = (request.method().as_str(), request.uri().path());
         if !keystone.authorizes(&token, service.as_deref(), service_type, method, path) {
             return Err(AuthError::Unauthorized);
         }
         Ok(AuthContext {
-            token: Some(text),
-            service_token: service_text,
+            token: Some(client_token),
+            service_token,
             scope: IsolationScope::of(&token, self.isolation),
             endpoint: self.endpoint_for(&token),
             principal: Principal::Validated(token),
@@ -189,7 +189,11 @@ impl Authenticator {
         })
     }
 
-    fn unvalidated<'r>(&'r self, token: Option<&'r str>, scope: IsolationScope) -> AuthContext<'r> {
+    /// The context of a request whose token, if there is one, only Glance judges.
+    fn unvalidated<'r>(&'r self, token: Option<ClientToken<'r>>) -> AuthContext<'r> {
+        let scope = token.map_or_else(IsolationScope::anonymous, |token| {
+            IsolationScope::for_opaque_token(token.digest())
+        });
         let no_catalog = EndpointError::NotInCatalog(NoImageEndpoint::NoCatalog);
         AuthContext {
             principal: Principal::Unknown,
@@ -217,13 +221,13 @@ impl Authenticator {
     async fn validate(
         &self,
         keystone: &TokenValidator,
-        token: &str,
+        token: ClientToken<'_>,
         expired: ExpiredTokens,
         context: &RequestContext<'_>,
     ) -> Result<Arc<Token>, AuthError> {
-        match keystone.cached_with(token, expired) {
+        match keystone.cached(token, expired) {
             Some(Ok(token)) => Ok(token),
-            Some(Err(keystone::InvalidToken)) => Err(AuthError::Unauthorized),
+            Some(Err(InvalidToken)) => Err(AuthError::Unauthorized),
             // Boxed, since most requests come with a token that is cached.
             None => {
                 let validation = self.validate_with_keystone(keystone, token, expired, context);
@@ -235,21 +239,23 @@ impl Authenticator {
     async fn validate_with_keystone(
         &self,
         keystone: &TokenValidator,
-        token: &str,
+        token: ClientToken<'_>,
         expired: ExpiredTokens,
         context: &RequestContext<'_>,
     ) -> Result<Arc<Token>, AuthError> {
         let _timer = context.observer.upstream_time().start();
-        let (keystone, token) = (keystone.clone(), secrecy::SecretString::from(token));
-        let task = async move {
-            use secrecy::ExposeSecret;
-            keystone.validate_with(token.expose_secret(), expired).await
-        };
+        let task = keystone.validate(token, expired);
         let task = self.spawner.run(context.ids.task_scope().run(task));
         let validated = timeout_at(context.timing.deadline, task).await;
         let validated = validated.map_err(|_| AuthError::Timeout)?;
         let validated = validated.map_err(|TaskAborted| AuthError::Internal)?;
         validated.map_err(AuthError::from)
+    }
+}
+
+impl From<InvalidToken> for AuthError {
+    fn from(InvalidToken: InvalidToken) -> Self {
+        Self::Unauthorized
     }
 }
 
@@ -283,7 +289,7 @@ impl AuthContext<'_> {
                 Some(identity) => identity.project_id(),
                 None => token.user_id(),
             }),
-            Principal::Unknown => FairnessKey::new(self.token),
+            Principal::Unknown => FairnessKey::new(self.token.map(|token| token.digest())),
         }
     }
 
@@ -304,7 +310,7 @@ impl AuthContext<'_> {
     /// The token to call Glance with, marked sensitive.
     #[must_use]
     pub fn token_header(&self) -> Option<http::HeaderValue> {
-        let mut value = http::HeaderValue::from_str(self.token?).ok()?;
+        let mut value = http::HeaderValue::from_str(self.token?.value()).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -313,7 +319,9 @@ impl AuthContext<'_> {
     #[must_use]
     pub fn service_token_header(&self) -> Option<http::HeaderValue> {
         match self.backend {
-            AuthBackend::Keystone(keystone) => keystone.service_token(self.service_token),
+            AuthBackend::Keystone(keystone) => {
+                keystone.service_token(self.service_token.map(|token| token.value()))
+            }
             AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
         }
     }
@@ -321,7 +329,7 @@ impl AuthContext<'_> {
 
 /// The client's token. `X-Storage-Token` is an old name that counts when the usual one is absent. Two
 /// tokens are ambiguous and count as none.
-fn client_token(headers: &HeaderMap) -> Option<&str> {
+fn auth_token(headers: &HeaderMap) -> Option<&str> {
     let of = |name| {
         let mut values = headers.get_all(name);
         values.next().map(|first| (first, values.next()))
@@ -369,7 +377,7 @@ mod tests {
         for &header in sent {
             request = request.append_header(header);
         }
-        assert_eq!(client_token(request.to_http_request().headers()), token);
+        assert_eq!(auth_token(request.to_http_request().headers()), token);
     }
 
     #[rstest]
@@ -401,7 +409,7 @@ mod tests {
             };
             let request = TestRequest::default().insert_header((AUTH_TOKEN, value));
             let token = request.to_http_request();
-            let token = client_token(token.headers()).is_some();
+            let token = auth_token(token.headers()).is_some();
             assert_eq!(token, matches!(byte, b' '..=b'~'), "{byte}");
         }
     }

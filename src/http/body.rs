@@ -34,7 +34,7 @@ impl RequestBody {
         &self.bytes
     }
 
-    /// Replaces the body by what was made of it, which takes `bytes` of memory: the result counts them until it
+    /// Replaces the body by its parsed form, which takes `bytes` of memory: the result counts them until it
     /// is dropped.
     pub fn into_parsed(mut self, bytes: usize) -> Result<ByteReservation, HttpError> {
         self.memory
@@ -58,7 +58,7 @@ pub async fn read(
     super::context::with_deadline(deadline, body).await
 }
 
-/// The body in one piece, unless it turns out larger than `max`, or than what the budget has left.
+/// The body in one piece, unless it turns out larger than `max`, or than the rest of the budget.
 async fn collect(
     payload: &mut Payload,
     max: usize,

@@ -1,4 +1,4 @@
-//! A client's own address, for the log. No decision hangs on it: behind a proxy it is a header's word.
+//! A client's own address, for the log. No decision depends on it: behind a proxy it comes from a header.
 
 use super::forwarded::elements;
 use crate::config;
@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 2048;
 ///
 /// From a peer outside `server.trusted_proxies` it is the peer itself. A proxy adds the address that it was called from
 /// to the right of `Forwarded`, or of `X-Forwarded-For` where there is no `Forwarded`: from there the walk goes left over
-/// trusted addresses to the first other one. What stands left of it anybody can have written.
+/// trusted addresses to the first other one. Any client can have written the part left of it.
 #[must_use]
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, server: &config::Server) -> IpAddr {
     let peer = peer.to_canonical();

@@ -1,4 +1,4 @@
-//! What every API gets of a request.
+//! The context of a request, as every API gets it.
 
 use super::concurrency_limit::OwnedPermit;
 use super::error::HttpError;

@@ -19,14 +19,14 @@ use actix_web::{HttpRequest, HttpResponse};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What one listener answers requests with; shared by all workers.
+/// The state of one listener; shared by all workers.
 #[derive(Debug)]
 pub struct AppState {
     /// The `[server]` settings.
     server: config::Server,
     concurrency_limit: Arc<ConcurrencyLimit>,
     telemetry: RequestTelemetry,
-    /// In the order in which they are asked for a route.
+    /// In the order in which they are tried for a route.
     apis: Vec<Box<dyn AnyApi>>,
 }
 
@@ -47,7 +47,7 @@ impl AppState {
         }
     }
 
-    /// Adds an API. Those added before are asked for a route first.
+    /// Adds an API. Those added before are tried for a route first.
     #[must_use]
     pub fn with_api(mut self, api: impl Api) -> Self {
         self.telemetry.add_api(Api::labels(&api));

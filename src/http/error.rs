@@ -4,9 +4,9 @@ use super::concurrency_limit::LimitReached;
 use super::forwarded::InvalidHost;
 use thiserror::Error;
 
-/// Why a request is refused or given up before or beside an API's own rules.
+/// Why a request is rejected or aborted before or beside an API's own rules.
 ///
-/// Use one of these for what any API would refuse alike: too many requests, a target, a body or a
+/// Use one of these for a request that every API would reject: too many requests, a target, a body or a
 /// response that is too large, a deadline that passed, a bug. Rules of one API have their own errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HttpError {

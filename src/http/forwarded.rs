@@ -1,8 +1,8 @@
-//! The address that clients know this gateway by: scheme, host and path prefix of the links in answers.
+//! The public origin of the gateway: scheme, host and path prefix of the links in responses.
 //!
-//! A request's own `Host` counts. `Forwarded` (RFC 7239), `X-Forwarded-Proto`, `X-Forwarded-Host` and
-//! `X-Forwarded-Prefix` count when the peer is one of `server.trusted_proxies`; of a list the first item counts. A
-//! forwarded value that is empty, or not what its name says, counts as absent.
+//! They come from the request's own `Host`. When the peer is one of `server.trusted_proxies`, `Forwarded`
+//! (RFC 7239), `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix` replace them; the first item of
+//! a list counts. An empty or malformed value is ignored.
 
 use crate::config;
 use actix_web::HttpRequest;
@@ -32,7 +32,7 @@ pub struct InvalidHost;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host<'r>(Cow<'r, str>);
 
-/// What links to this gateway begin with.
+/// The start of links to this gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicOrigin<'r> {
     is_secure: bool,
@@ -58,13 +58,20 @@ impl From<SocketAddr> for Host<'_> {
 }
 
 impl<'r> PublicOrigin<'r> {
+    /// `prefix` is empty, or a path without a trailing slash.
+    #[must_use]
+    pub fn new(is_secure: bool, host: Host<'r>, prefix: &'r str) -> Self {
+        Self {
+            is_secure,
+            host,
+            prefix,
+        }
+    }
+
     /// The address that `request` was sent to.
     pub fn of(request: &'r HttpRequest, server: &'r config::Server) -> Result<Self, InvalidHost> {
-        let own = Self {
-            is_secure: request.app_config().secure(),
-            host: own_host(request)?,
-            prefix: &server.path_prefix,
-        };
+        let is_secure = request.app_config().secure();
+        let own = Self::new(is_secure, own_host(request)?, &server.path_prefix);
         let is_trusted = request
             .peer_addr()
             .is_some_and(|peer| server.trusts(peer.ip()));
@@ -93,7 +100,7 @@ impl<'r> PublicOrigin<'r> {
         self.prefix
     }
 
-    /// The same, where a proxy does not know better.
+    /// Replaces each part for which the headers of a trusted proxy have a valid value.
     fn forwarded(self, headers: &'r HeaderMap) -> Self {
         let field = |name| forwarded_field(headers, name);
         let proto = field("proto").as_deref().and_then(is_https);
@@ -123,7 +130,7 @@ fn own_host(request: &HttpRequest) -> Result<Host<'_>, InvalidHost> {
     }
     match request.uri().authority() {
         Some(authority) => Host::new(authority.as_str()),
-        // HTTP/1.0 knows no `Host`.
+        // An HTTP/1.0 request may have no `Host`.
         None => Ok(request.conn_data::<LocalAddress>().map_or_else(
             || request.app_config().local_addr().into(),
             |local| local.0.into(),
@@ -131,7 +138,7 @@ fn own_host(request: &HttpRequest) -> Result<Host<'_>, InvalidHost> {
     }
 }
 
-/// Whether a scheme is `https`, if it is one of a web server's.
+/// Whether a scheme is `https`; `None` for a scheme other than `http` and `https`.
 fn is_https(scheme: &str) -> Option<bool> {
     let is = |known: &str| scheme.eq_ignore_ascii_case(known);
     (is("http") || is("https")).then(|| is("https"))
@@ -164,7 +171,7 @@ fn is_host(host: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(is_name) && is_port
 }
 
-/// A path such as `/compute`, without the slash at its end; a lone slash is no prefix.
+/// A path such as `/compute`, without its trailing slash; `/` alone is the empty prefix.
 fn prefix(text: &str) -> Option<&str> {
     let path = text.strip_suffix('/').unwrap_or(text);
     let is_segment = |segment: &str| {
@@ -207,7 +214,7 @@ pub(super) fn elements(
     })
 }
 
-/// The parts of `text` between separators that do not stand in a quoted string.
+/// Splits `text` at each separator outside of a quoted string.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c: char| {

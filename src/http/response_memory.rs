@@ -34,7 +34,7 @@ struct Sending {
     _permit: MemoryPermit,
 }
 
-/// Bytes of the budget, given back when this is dropped.
+/// Bytes of the budget, returned when this is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
     memory: ResponseMemory,

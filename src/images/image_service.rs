@@ -36,7 +36,7 @@ pub struct Writer<'w> {
 }
 
 impl ImageService {
-    /// A service of which nothing is cached and nobody writes. `transitional_window` is
+    /// A service without a cached response and without a write. `transitional_window` is
     /// `cache.transitional_window`.
     #[must_use]
     pub fn new(
@@ -140,7 +140,7 @@ impl ImageService {
     }
 
     /// Waits for the image's turn, with the image as it is then. A caller who may not see it learns
-    /// that before: nobody waits for callers who cannot write.
+    /// that before: no write waits for callers who cannot write.
     async fn take_turn(
         &self,
         writer: Writer<'_>,

@@ -9,7 +9,7 @@ const GLANCE_PREFIX: &str = "os_glance";
 /// Not in Glance's schema, yet not for clients: Glance acts on the one, and takes the other for the
 /// id of another image.
 const NOT_IN_SCHEMA: [&str; 2] = ["location", "image_id"];
-/// A value of `none` or nothing for these is not written: what the image has stays.
+/// A value of `none` or an empty one for these is not written: the image keeps its own.
 const MACHINE_IMAGES: [&str; 2] = ["kernel_id", "ramdisk_id"];
 
 /// A change of an image's properties. Keys are as the client sent them.
@@ -65,7 +65,7 @@ impl MetadataUpdate {
             Self::Replace(items) => {
                 self.check_reserved(before)?;
                 check_quota(items.len(), quota)?;
-                // Glance's own stay, sent or not; so does what is sent and not written.
+                // Glance's own properties stay, sent or not; so do values that are sent and not written.
                 let kept = before.iter().filter(|(name, _)| {
                     name.starts_with(GLANCE_PREFIX) || is_sent_unwritten(name, items)
                 });

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Glance's states on the way to `active`.
 const STATES: [&str; 4] = ["queued", "saving", "uploading", "importing"];
 
-/// What counts as coming into being. An upload that was given up stays `queued` for ever, and
+/// Which images are transitional. An abandoned upload stays `queued` for ever, and
 /// every cloud has some: one that has not moved for the length of the window counts no more.
 #[derive(Debug, Clone, Copy)]
 pub struct Transitional {
@@ -37,7 +37,7 @@ impl Transitional {
                 .updated_at
                 .and_then(json_str)
                 .and_then(|date| utc(&date))
-                // Without a date nobody knows, and a second of life is the safe answer.
+                // Without a date a TTL of one second is the safe choice.
                 .is_none_or(|updated| updated >= self.since)
     }
 }

@@ -15,11 +15,13 @@
 //! | `token.rs` | a validated token |
 //! | `access_rules.rs` | access rules of application credentials |
 //! | `catalog.rs` | Glance's endpoint in a catalog |
+//! | `client_token.rs` | a client's token with its digest |
 //! | `digest.rs` | keyed hashes of tokens |
 
 mod access_rules;
 mod catalog;
 mod client;
+mod client_token;
 mod clock;
 mod digest;
 mod error;
@@ -35,6 +37,7 @@ mod token_response;
 mod token_validator;
 
 pub use catalog::NoImageEndpoint;
+pub use client_token::ClientToken;
 pub use clock::Clock;
 pub use digest::{DigestKey, MAX_TOKEN_BYTES, TokenDigest, is_well_formed};
 pub use error::{Error, InvalidResponse, InvalidToken, Unavailable};

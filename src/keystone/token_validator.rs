@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::catalog::{EndpointFilter, NoImageEndpoint};
 use super::client::{KeystoneClient, ValidationResult, secret_header};
+use super::client_token::ClientToken;
 use super::clock::Clock;
 use super::digest::{DigestKey, TokenDigest, is_well_formed};
 use super::error::{Error, InvalidToken, Unavailable};
@@ -133,25 +134,28 @@ impl TokenValidator {
         })))
     }
 
-    /// The cached result for a token, without asking Keystone; `None` when it must be
-    /// [validated](TokenValidator::validate).
-    #[must_use]
-    pub fn cached(&self, token: &str) -> Option<Result<Arc<Token>, InvalidToken>> {
-        self.cached_with(token, ExpiredTokens::Rejected)
+    /// The token with its digest.
+    ///
+    /// # Errors
+    /// When Keystone issues no such text as a token.
+    pub fn parse<'t>(&self, text: &'t str) -> Result<ClientToken<'t>, InvalidToken> {
+        if is_well_formed(text) {
+            Ok(ClientToken::new(text, &self.0.key))
+        } else {
+            self.0.metrics.refused.inc();
+            Err(InvalidToken)
+        }
     }
 
-    /// As [`TokenValidator::cached`], for a token that may have expired.
+    /// The cached result for a token, without a call to Keystone; `None` when the token must be
+    /// [validated](TokenValidator::validate).
     #[must_use]
-    pub fn cached_with(
+    pub fn cached(
         &self,
-        token: &str,
+        token: ClientToken<'_>,
         expired: ExpiredTokens,
     ) -> Option<Result<Arc<Token>, InvalidToken>> {
-        let cached = if is_well_formed(token) {
-            self.0.cached(self.0.key.digest(token), expired)
-        } else {
-            Some(Err(InvalidToken))
-        };
+        let cached = self.0.cached(token.digest(), expired);
         let metrics = &self.0.metrics;
         match &cached {
             Some(Ok(_)) => &metrics.hits,
@@ -181,30 +185,22 @@ impl TokenValidator {
     ///
     /// # Errors
     /// When the token is not valid, or when Keystone cannot say.
-    pub async fn validate(&self, token: &str) -> Result<Arc<Token>, Error> {
-        self.validate_with(token, ExpiredTokens::Rejected).await
-    }
-
-    /// As [`TokenValidator::validate`], for a token that may have expired.
-    ///
-    /// # Errors
-    /// As for [`TokenValidator::validate`].
-    pub async fn validate_with(
+    pub fn validate(
         &self,
-        token: &str,
+        token: ClientToken<'_>,
         expired: ExpiredTokens,
-    ) -> Result<Arc<Token>, Error> {
-        if !is_well_formed(token) {
-            return Err(Error::InvalidToken);
+    ) -> impl Future<Output = Result<Arc<Token>, Error>> + Send + use<> {
+        let validator = self.clone();
+        let (digest, header) = (token.digest(), secret_header(token.value()));
+        async move {
+            let header = header.ok_or(Error::InvalidToken)?;
+            if let Some(cached) = validator.0.cached(digest, expired) {
+                return Ok(cached?);
+            }
+            let validation = validator.join_or_start(TokenKey { digest, expired }, header)?;
+            let outcome = validation.outcome().await;
+            outcome.unwrap_or(Err(Unavailable::Abandoned.into()))
         }
-        let header = secret_header(token).ok_or(Error::InvalidToken)?;
-        let digest = self.0.key.digest(token);
-        if let Some(cached) = self.0.cached(digest, expired) {
-            return Ok(cached?);
-        }
-        let validation = self.join_or_start(TokenKey { digest, expired }, header)?;
-        let outcome = validation.outcome().await;
-        outcome.unwrap_or(Err(Unavailable::Abandoned.into()))
     }
 
     /// Whether expired tokens are accepted in a request that brought this validated service token:
@@ -257,8 +253,8 @@ impl TokenValidator {
 
     /// Removes a token that another service has rejected from the cache, so that Keystone validates it
     /// again.
-    pub fn forget(&self, token: &str) {
-        self.0.cache.forget(self.0.key.digest(token));
+    pub fn forget(&self, token: ClientToken<'_>) {
+        self.0.cache.forget(token.digest());
     }
 
     fn join_or_start(

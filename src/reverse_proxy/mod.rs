@@ -9,7 +9,7 @@
 //! | failures | `error.rs` |
 //! | the exchange | `proxy.rs`, [`crate::upstream::StreamedResponse`] |
 //!
-//! Requests are not authenticated here: the service judges their tokens. Bodies of any length pass with a bounded
+//! Requests are not authenticated here: the service validates their tokens. Bodies of any length pass with a bounded
 //! number of chunks in memory. A side that breaks breaks the other. Trailers and interim responses other than `100
 //! Continue` are dropped.
 

@@ -25,7 +25,7 @@ impl UpstreamTime {
     }
 }
 
-/// Somebody waits.
+/// The timer runs.
 #[derive(Debug)]
 pub struct TimerGuard {
     sum: UpstreamTime,

@@ -1,102 +1,75 @@
-//! The cache key of a read: everything that its response depends on besides Glance's state.
+//! The cache key of a read, from its typed request.
 
 use super::fault::ApiError;
-use super::list_query::{self, ListRequest};
-use super::routes::{Api, Entry, Operation};
+use super::list_query::ListQuery;
+use super::request::NovaRequest;
+use super::routes::ApiVersion;
+use super::view::Detail;
 use crate::cache::{
     CacheKey, CacheQuery, CacheTag, Cacheability, CacheableError, IsolationScope, NoCacheReason,
 };
 use crate::glance::{Endpoint, GlanceError, ImageId};
+use crate::http::forwarded::PublicOrigin;
 
-/// A request as far as its answer depends on it.
+/// Everything that the response to a request depends on besides the caller and Glance's state.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheableRead<'r> {
-    /// The route.
-    pub entry: &'static Entry,
-    /// The image that the path names; `None` where it names none, or where no image can have the id.
-    pub image: Option<&'r ImageId>,
-    /// The metadata key.
-    pub key: &'r str,
-    /// The raw query string.
-    pub query: &'r str,
-    /// The mount point the request came in by.
-    pub api: Api,
+    /// The request.
+    pub request: &'r NovaRequest,
+    /// The mount point of the request.
+    pub api: ApiVersion,
     /// The project in its path.
     pub project: Option<&'r str>,
-    /// The scheme in links.
-    pub scheme: &'r str,
-    /// The host in links.
-    pub host: &'r str,
-    /// The path prefix in links.
-    pub prefix: &'r str,
-    /// The Glance that is asked.
+    /// Scheme, host and path prefix of links.
+    pub origin: &'r PublicOrigin<'r>,
+    /// The Glance of this caller.
     pub endpoint: &'r Endpoint,
 }
 
 impl CacheableRead<'_> {
-    /// How the cache takes part in this request of a caller in `scope`; the error of a read that
-    /// needs no call to Glance.
-    pub fn cacheability(
-        &self,
-        scope: Result<IsolationScope, NoCacheReason>,
-    ) -> Result<Cacheability, ApiError> {
-        let Some(operation) = self.entry.cache_name else {
-            return Ok(Cacheability::NotApplicable);
+    /// How the cache takes part in this request of a caller in `scope`.
+    pub fn cacheability(&self, scope: Result<IsolationScope, NoCacheReason>) -> Cacheability {
+        let (operation, image, key, query) = match self.request {
+            NovaRequest::ListImages { detail, query } => match detail {
+                Detail::Basic => ("list", None, "", Some(query)),
+                Detail::Full => ("detail", None, "", Some(query)),
+            },
+            NovaRequest::ShowImage { id } => ("show", Some(id), "", None),
+            NovaRequest::ListMetadata { id } => ("metadata", Some(id), "", None),
+            NovaRequest::ShowMetadataItem { id, key } => ("item", Some(id), key.as_str(), None),
+            NovaRequest::DeleteImage { .. }
+            | NovaRequest::CreateMetadata { .. }
+            | NovaRequest::ReplaceMetadata { .. }
+            | NovaRequest::UpdateMetadataItem { .. }
+            | NovaRequest::DeleteMetadataItem { .. } => return Cacheability::NotApplicable,
         };
-        let list = matches!(
-            self.entry.operation,
-            Operation::ListImages | Operation::DetailImages
-        );
-        let query = match (self.query, list) {
-            ("", _) => None,
-            (query, true) => Some(list_query::parse_list(query)?),
-            (query, false) => {
-                list_query::check_utf8(query)?;
-                None
-            }
-        };
-        let (tag, id) = match (list, self.image) {
-            (true, _) => (Some(CacheTag::List), ""),
-            (false, Some(image)) => (CacheTag::image(image), image.raw()),
-            (false, None) => return Err(ApiError::ImageNotFound),
-        };
+        let tag = image.map_or(Some(CacheTag::List), CacheTag::image);
         let (tag, scope) = match (tag.ok_or(NoCacheReason::IdNotCanonical), scope) {
             (Ok(tag), Ok(scope)) => (tag, scope),
-            (Err(reason), _) | (Ok(_), Err(reason)) => {
-                return Ok(Cacheability::Uncacheable(reason));
-            }
+            (Err(reason), _) | (Ok(_), Err(reason)) => return Cacheability::Uncacheable(reason),
         };
-        let fixed = [
+        let parts = [
             operation,
-            id,
-            self.key,
+            image.map_or("", ImageId::raw),
+            key,
             self.api.segment(),
             self.project.map_or("", |_| "project"),
             self.project.unwrap_or_default(),
-            self.scheme,
-            self.host,
-            self.prefix,
+            self.origin.scheme(),
+            self.origin.host(),
+            self.origin.prefix(),
             self.endpoint.as_str(),
         ];
-        let key = match query {
-            None => CacheKey::new(scope, fixed),
-            Some(query) => {
-                let canonical = canonical(&query);
-                CacheKey::new(
-                    scope,
-                    fixed
-                        .into_iter()
-                        .chain(canonical.iter().map(String::as_str)),
-                )
-            }
-        };
-        Ok(Cacheability::Cacheable(CacheQuery { key, tag }))
+        let query = query.map(canonical).unwrap_or_default();
+        let parts = parts.into_iter().chain(query.iter().map(String::as_str));
+        let key = CacheKey::new(scope, parts);
+        Cacheability::Cacheable(CacheQuery { key, tag })
     }
 }
 
-/// All of a list request, in one order.
-fn canonical(query: &ListRequest) -> Vec<String> {
-    let ListRequest { images, link } = query;
+/// All parameters of a list, in one order.
+fn canonical(query: &ListQuery) -> Vec<String> {
+    let ListQuery { images, link } = query;
     let mut parts = Vec::new();
     let mut part = |kind: &str, name: &str, value: &str| {
         parts.extend([kind, name, value].map(str::to_owned));
@@ -145,46 +118,66 @@ impl CacheableError for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::routes;
+    use super::super::list_query;
+    use super::super::metadata_body::Metadata;
     use super::*;
+    use crate::apis::nova::json::Json;
+    use crate::http::forwarded::Host;
     use rstest::rstest;
-    use std::sync::LazyLock;
 
-    static IMAGE: LazyLock<ImageId> =
-        LazyLock::new(|| image("11111111-2222-4333-8444-555555555555"));
-
-    fn image(id: &str) -> ImageId {
-        ImageId::parse(id).unwrap()
-    }
+    const ID: &str = "11111111-2222-4333-8444-555555555555";
+    const OTHER_ID: &str = "11111111-2222-4333-8444-555555555556";
 
     fn endpoint(url: &str) -> Endpoint {
         Endpoint::new(&url.parse().unwrap())
     }
 
-    fn asked<'r>(
-        operation: Operation,
-        query: &'r str,
-        endpoint: &'r Endpoint,
-    ) -> CacheableRead<'r> {
-        CacheableRead {
-            entry: routes::entry(operation),
-            image: Some(&IMAGE),
-            key: "",
-            query,
-            api: Api::V21,
-            project: None,
-            scheme: "http",
-            host: "h",
-            prefix: "",
-            endpoint,
-        }
+    fn origin<'r>(is_secure: bool, host: &'r str, prefix: &'r str) -> PublicOrigin<'r> {
+        PublicOrigin::new(is_secure, Host::new(host).unwrap(), prefix)
     }
 
-    fn key(asked: CacheableRead<'_>) -> CacheKey {
-        match asked.cacheability(Ok(IsolationScope::anonymous())).unwrap() {
+    fn image(id: &str) -> ImageId {
+        ImageId::parse(id).unwrap()
+    }
+
+    fn list(detail: Detail, query: &str) -> NovaRequest {
+        let query = list_query::parse_list(query).unwrap();
+        NovaRequest::ListImages { detail, query }
+    }
+
+    fn show(id: &str) -> NovaRequest {
+        NovaRequest::ShowImage { id: image(id) }
+    }
+
+    fn show_item(key: &str) -> NovaRequest {
+        let (id, key) = (image(ID), key.to_owned());
+        NovaRequest::ShowMetadataItem { id, key }
+    }
+
+    /// How the cache takes part in `request` of a caller in `scope`, with everything else the same.
+    fn cacheability(
+        request: &NovaRequest,
+        scope: Result<IsolationScope, NoCacheReason>,
+    ) -> Cacheability {
+        let read = CacheableRead {
+            request,
+            api: ApiVersion::V21,
+            project: None,
+            origin: &origin(false, "h", ""),
+            endpoint: &endpoint("http://g"),
+        };
+        read.cacheability(scope)
+    }
+
+    fn key_of(cacheability: Cacheability) -> CacheKey {
+        match cacheability {
             Cacheability::Cacheable(query) => query.key,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn key(request: &NovaRequest) -> CacheKey {
+        key_of(cacheability(request, Ok(IsolationScope::anonymous())))
     }
 
     #[rstest]
@@ -195,32 +188,52 @@ mod tests {
     #[case("name=x&name=y", "name=y&name=x", false)]
     #[case("marker=x", "property-marker=x", false)]
     #[case("server=x", "property-instance_uuid=x", false)]
-    fn lists_share_an_answer_when_their_queries_say_the_same(
+    fn lists_share_a_response_when_their_queries_mean_the_same(
         #[case] one: &str,
         #[case] other: &str,
         #[case] same: bool,
     ) {
-        let endpoint = endpoint("http://g");
-        let key = |query| key(asked(Operation::ListImages, query, &endpoint));
+        let key = |query| key(&list(Detail::Basic, query));
         assert_eq!(key(one) == key(other), same);
     }
 
     #[test]
-    fn everything_an_answer_shows_tells_keys_apart() {
+    fn requests_with_different_responses_have_different_keys() {
+        let requests = [
+            show(ID),
+            show(OTHER_ID),
+            NovaRequest::ListMetadata { id: image(ID) },
+            show_item(""),
+            show_item("k"),
+            list(Detail::Basic, ""),
+            list(Detail::Full, ""),
+        ];
+        let keys: std::collections::HashSet<_> = requests.iter().map(key).collect();
+        assert_eq!(keys.len(), requests.len());
+    }
+
+    #[test]
+    fn everything_that_links_show_is_part_of_the_key() {
         let (one, other) = (endpoint("http://g"), endpoint("http://f"));
-        let other_image = image("11111111-2222-4333-8444-555555555556");
-        let base = asked(Operation::ShowImage, "", &one);
+        let origins = [
+            origin(false, "h", ""),
+            origin(true, "h", ""),
+            origin(false, "i", ""),
+            origin(false, "h", "/p"),
+        ];
+        let [plain, secure, other_host, prefixed] = &origins;
+        let request = show(ID);
+        let base = CacheableRead {
+            request: &request,
+            api: ApiVersion::V21,
+            project: None,
+            origin: plain,
+            endpoint: &one,
+        };
+        let api = ApiVersion::V2;
         let variants = [
             base,
-            asked(Operation::ListMetadata, "", &one),
-            asked(Operation::ShowMetadataItem, "", &one),
-            asked(Operation::ListImages, "", &one),
-            asked(Operation::DetailImages, "", &one),
-            asked(Operation::ShowImage, "", &other),
-            CacheableRead {
-                api: Api::V2,
-                ..base
-            },
+            CacheableRead { api, ..base },
             CacheableRead {
                 project: Some("p"),
                 ..base
@@ -230,100 +243,76 @@ mod tests {
                 ..base
             },
             CacheableRead {
-                scheme: "https",
+                origin: secure,
                 ..base
             },
-            CacheableRead { host: "i", ..base },
             CacheableRead {
-                prefix: "/p",
+                origin: other_host,
                 ..base
             },
-            CacheableRead { key: "k", ..base },
             CacheableRead {
-                image: Some(&other_image),
+                origin: prefixed,
+                ..base
+            },
+            CacheableRead {
+                endpoint: &other,
                 ..base
             },
         ];
-        let keys: std::collections::HashSet<_> = variants.into_iter().map(key).collect();
+        let key =
+            |read: &CacheableRead<'_>| key_of(read.cacheability(Ok(IsolationScope::anonymous())));
+        let keys: std::collections::HashSet<_> = variants.iter().map(key).collect();
         assert_eq!(keys.len(), variants.len());
     }
 
     #[test]
-    fn the_query_of_a_show_does_not_matter() {
-        let endpoint = endpoint("http://g");
-        assert_eq!(
-            key(asked(Operation::ShowImage, "a=b", &endpoint)),
-            key(asked(Operation::ShowImage, "", &endpoint))
-        );
-    }
-
-    #[rstest]
-    #[case(Operation::ListImages, "limit=x")]
-    #[case(Operation::DetailImages, "name=%ff")]
-    #[case(Operation::ShowImage, "%ff")]
-    fn a_bad_query_is_refused_before_anything_is_looked_up(
-        #[case] operation: Operation,
-        #[case] query: &str,
-    ) {
-        let endpoint = endpoint("http://g");
-        let refused =
-            asked(operation, query, &endpoint).cacheability(Ok(IsolationScope::anonymous()));
-        assert!(matches!(refused, Err(ApiError::Query(_))));
+    fn writes_take_no_part_in_the_cache() {
+        let id = || image(ID);
+        let metadata = || Metadata {
+            items: Vec::new(),
+            sent: Json::Null,
+        };
+        for request in [
+            NovaRequest::DeleteImage { id: id() },
+            NovaRequest::CreateMetadata {
+                id: id(),
+                metadata: metadata(),
+            },
+            NovaRequest::ReplaceMetadata {
+                id: id(),
+                metadata: metadata(),
+            },
+            NovaRequest::UpdateMetadataItem {
+                id: id(),
+                item: metadata(),
+            },
+            NovaRequest::DeleteMetadataItem {
+                id: id(),
+                key: "k".to_owned(),
+            },
+        ] {
+            let cacheability = cacheability(&request, Ok(IsolationScope::anonymous()));
+            assert!(matches!(cacheability, Cacheability::NotApplicable));
+        }
     }
 
     #[test]
-    fn writes_and_odd_ids_have_no_question() {
-        let endpoint = endpoint("http://g");
-        for operation in [
-            Operation::DeleteImage,
-            Operation::CreateMetadata,
-            Operation::ReplaceMetadata,
-            Operation::UpdateMetadataItem,
-            Operation::DeleteMetadataItem,
-        ] {
-            let asked = asked(operation, "", &endpoint);
-            let cacheability = asked.cacheability(Ok(IsolationScope::anonymous()));
-            assert!(matches!(cacheability, Ok(Cacheability::NotApplicable)));
-        }
-        let not_canonical = image("odd");
-        let odd = CacheableRead {
-            image: Some(&not_canonical),
-            ..asked(Operation::ShowImage, "", &endpoint)
-        };
-        let cacheability = odd.cacheability(Ok(IsolationScope::anonymous()));
+    fn an_id_that_is_not_canonical_is_not_cached() {
+        let cacheability = cacheability(&show("odd"), Ok(IsolationScope::anonymous()));
         assert!(matches!(
             cacheability,
-            Ok(Cacheability::Uncacheable(NoCacheReason::IdNotCanonical))
+            Cacheability::Uncacheable(NoCacheReason::IdNotCanonical)
         ));
     }
 
     #[test]
-    fn a_caller_without_a_scope_has_no_part_in_the_cache_and_is_told_why() {
-        let endpoint = endpoint("http://g");
+    fn a_caller_without_a_scope_is_not_cached_and_the_reason_is_passed_on() {
         for reason in [
             NoCacheReason::TokenWithoutProject,
             NoCacheReason::AccessRules,
         ] {
-            let cacheability = asked(Operation::ShowImage, "", &endpoint).cacheability(Err(reason));
-            assert!(
-                matches!(cacheability, Ok(Cacheability::Uncacheable(given)) if given == reason)
-            );
+            let cacheability = cacheability(&show(ID), Err(reason));
+            assert!(matches!(cacheability, Cacheability::Uncacheable(given) if given == reason));
         }
-    }
-
-    #[rstest]
-    #[case(Operation::ShowImage)]
-    #[case(Operation::ListMetadata)]
-    #[case(Operation::ShowMetadataItem)]
-    fn what_no_image_can_have_as_its_id_is_not_found_before_any_lookup(
-        #[case] operation: Operation,
-    ) {
-        let endpoint = endpoint("http://g");
-        let asked = CacheableRead {
-            image: None,
-            ..asked(operation, "", &endpoint)
-        };
-        let refused = asked.cacheability(Ok(IsolationScope::anonymous()));
-        assert!(matches!(refused, Err(ApiError::ImageNotFound)));
     }
 }

@@ -2,9 +2,8 @@
 
 use super::fault::ApiError;
 use super::handler_response::HandlerResponse;
-use super::routes::Operation;
-use super::service::{NovaService, OperationInput};
-use super::view::Detail;
+use super::request::NovaRequest;
+use super::service::{HandlerContext, NovaService};
 use super::{images, metadata};
 use crate::cache::{CacheOutcome, Cacheability, Fetched};
 use crate::telemetry::trace_context::TaskScope;
@@ -19,17 +18,18 @@ impl NovaService {
     /// until it ends.
     pub async fn respond(
         self: &Arc<Self>,
-        input: OperationInput,
+        request: NovaRequest,
+        context: HandlerContext,
         cacheability: Cacheability,
         spawner: &Spawner,
         scope: TaskScope,
         permit: impl Send + 'static,
     ) -> Result<(HandlerResponse, Option<CacheOutcome>), ApiError> {
-        let _canceled_on_drop = input.cancellation.clone().drop_guard();
+        let _canceled_on_drop = context.cancellation.clone().drop_guard();
         let service = Arc::clone(self);
         let work = async move {
             let _permit = permit;
-            service.answer(input).await
+            service.answer(request, context).await
         };
         let work = scope.run(work);
         let found = match cacheability {
@@ -43,19 +43,34 @@ impl NovaService {
         Ok((response, Some(found.outcome)))
     }
 
-    /// Calls the handler of the operation.
-    async fn answer(&self, request: OperationInput) -> Result<HandlerResponse, ApiError> {
-        match request.operation {
-            Operation::ListImages => images::list(self, request, Detail::Basic).await,
-            Operation::DetailImages => images::list(self, request, Detail::Full).await,
-            Operation::ShowImage => images::show(self, request).await,
-            Operation::ListMetadata => metadata::list(self, request).await,
-            Operation::ShowMetadataItem => metadata::show(self, request).await,
-            Operation::DeleteImage => images::delete(self, request).await,
-            Operation::CreateMetadata => metadata::create(self, request).await,
-            Operation::ReplaceMetadata => metadata::replace(self, request).await,
-            Operation::UpdateMetadataItem => metadata::update(self, request).await,
-            Operation::DeleteMetadataItem => metadata::delete(self, request).await,
+    /// Calls the handler of the request.
+    async fn answer(
+        &self,
+        request: NovaRequest,
+        context: HandlerContext,
+    ) -> Result<HandlerResponse, ApiError> {
+        match request {
+            NovaRequest::ListImages { detail, query } => {
+                images::list(self, context, detail, query).await
+            }
+            NovaRequest::ShowImage { id } => images::show(self, &context, &id).await,
+            NovaRequest::DeleteImage { id } => images::delete(self, &context, &id).await,
+            NovaRequest::ListMetadata { id } => metadata::list(self, &context, &id).await,
+            NovaRequest::ShowMetadataItem { id, key } => {
+                metadata::show(self, &context, &id, &key).await
+            }
+            NovaRequest::CreateMetadata { id, metadata } => {
+                metadata::create(self, &context, &id, metadata).await
+            }
+            NovaRequest::ReplaceMetadata { id, metadata } => {
+                metadata::replace(self, &context, &id, metadata).await
+            }
+            NovaRequest::UpdateMetadataItem { id, item } => {
+                metadata::update(self, &context, &id, item).await
+            }
+            NovaRequest::DeleteMetadataItem { id, key } => {
+                metadata::delete(self, &context, &id, key).await
+            }
         }
     }
 }

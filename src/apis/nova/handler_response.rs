@@ -1,17 +1,17 @@
-//! A successful answer, before it becomes HTTP.
+//! The result of a handler, before it becomes an HTTP response.
 
 use crate::cache::Body;
 use bytes::Bytes;
 use http::StatusCode;
 
-/// What an operation answers.
+/// The successful result of an operation.
 #[derive(Debug, Clone)]
 pub struct HandlerResponse {
-    /// The status line's code.
+    /// The status.
     pub status: StatusCode,
-    /// The body, in the pieces it was made in.
+    /// The body, in the chunks in which it was rendered.
     pub body: Body,
-    /// An image in it is coming into being.
+    /// Whether an image in it is in a transitional status, so that the cache stores it for a shorter time.
     pub transitional: bool,
 }
 
@@ -19,11 +19,11 @@ impl HandlerResponse {
     /// 200 with a JSON body.
     #[must_use]
     pub fn json(body: Vec<u8>) -> Self {
-        // Exactly as long as it is: what is kept weighs what it says.
+        // Without spare capacity, so that the cache counts all the memory of a stored body.
         Self::chunks([Bytes::from(body.into_boxed_slice())].into())
     }
 
-    /// 200 with a JSON body made in pieces.
+    /// 200 with a JSON body in chunks.
     #[must_use]
     pub fn chunks(body: Body) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl HandlerResponse {
         }
     }
 
-    /// The same, and whether an image in it is coming into being.
+    /// Sets whether an image in it is in a transitional status.
     #[must_use]
     pub fn transitional(self, transitional: bool) -> Self {
         Self {

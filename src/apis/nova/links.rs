@@ -1,6 +1,6 @@
 //! The links in Nova's bodies.
 
-use super::routes::Api;
+use super::routes::ApiVersion;
 use crate::config;
 use url::Url;
 
@@ -18,7 +18,7 @@ pub struct LinkBase {
 impl LinkBase {
     /// The bases for a request to `root` (scheme, host and path prefix; see [`root`]).
     #[must_use]
-    pub fn new(root: &str, api: Api, project: Option<&str>, glance: &str) -> Self {
+    pub fn new(root: &str, api: ApiVersion, project: Option<&str>, glance: &str) -> Self {
         let project = project.map(|id| format!("/{id}")).unwrap_or_default();
         Self {
             versioned: format!("{root}/{}{project}", api.segment()),
@@ -87,11 +87,16 @@ mod tests {
 
     #[test]
     fn links_echo_the_prefix_the_request_used() {
-        let base = LinkBase::new("http://h:1/compute", Api::V2, Some("p"), "http://g:9292");
+        let base = LinkBase::new(
+            "http://h:1/compute",
+            ApiVersion::V2,
+            Some("p"),
+            "http://g:9292",
+        );
         assert_eq!(base.own("images/x"), "http://h:1/compute/v2/p/images/x");
         assert_eq!(base.bookmark("images/x"), "http://h:1/compute/p/images/x");
         assert_eq!(base.alternate("images/x"), "http://g:9292/images/x");
-        let without = LinkBase::new("http://h", Api::V21, None, "http://g");
+        let without = LinkBase::new("http://h", ApiVersion::V21, None, "http://g");
         assert_eq!(without.own("images/x"), "http://h/v2.1/images/x");
     }
 

@@ -1,4 +1,4 @@
-//! Query strings of the image lists, as typed requests.
+//! The query strings of the image lists.
 
 use super::python::repr_str;
 use crate::glance::ImageQuery;
@@ -12,24 +12,24 @@ pub enum QueryError {
     /// A name or a value is not UTF-8.
     #[error("Query string is not UTF-8 encoded")]
     NotUtf8,
-    /// A number that is none.
+    /// A value that is not a positive integer.
     #[error("Invalid input for query parameters {name}. Value: {value}. {rule}")]
     Invalid {
         /// The parameter.
         name: &'static str,
         /// Its value as sent, decoded.
         value: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         rule: String,
     },
 }
 
-/// A list request: what to ask Glance for, and what the next link repeats.
+/// The query of a list: the query for Glance, and the parameters that the next link repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListRequest {
+pub struct ListQuery {
     /// The query to Glance.
     pub images: ImageQuery,
-    /// The parameters known to Nova, sorted; what the next link is made of.
+    /// The parameters that Nova knows, sorted; the next link repeats them.
     pub link: BTreeMap<String, String>,
 }
 
@@ -46,16 +46,16 @@ const KNOWN: [&str; 8] = [
     "minDisk",
     "marker",
 ];
-/// Glance's own list controls; a `property-` filter of that name must not steer the list.
+/// Glance's parameters for paging and order. A `property-` filter of such a name is dropped.
 const CONTROLS: [&str; 5] = ["limit", "marker", "sort", "sort_key", "sort_dir"];
 
-/// Checks that a query string is UTF-8, which Nova asks of every request it validates.
+/// Checks that a query string is UTF-8. Nova checks this for every read, also where it ignores the query.
 pub fn check_utf8(query: &str) -> Result<(), QueryError> {
     pairs(query).map(|_| ())
 }
 
-/// Reads the query string of `GET /images` or `GET /images/detail`.
-pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
+/// Parses the query string of `GET /images` or `GET /images/detail`.
+pub fn parse_list(query: &str) -> Result<ListQuery, QueryError> {
     let mut pairs = pairs(query)?;
     pairs.retain(|(name, _)| {
         KNOWN.contains(&name.as_str())
@@ -81,9 +81,9 @@ pub fn parse_list(query: &str) -> Result<ListRequest, QueryError> {
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
     };
-    // In the link the largest of a repeated parameter counts, as Nova builds it from sorted pairs.
+    // Nova builds the link from sorted pairs, so the largest value of a repeated parameter counts.
     pairs.sort();
-    Ok(ListRequest {
+    Ok(ListQuery {
         images,
         link: pairs.into_iter().collect(),
     })
@@ -112,7 +112,7 @@ fn check_number(name: &'static str, value: &str) -> Result<(), QueryError> {
     })
 }
 
-/// Nova's filters in Glance's names. Where two parameters mean one filter, the later one counts.
+/// Nova's filters by Glance's names. Where two parameters set one filter, the later one counts.
 fn filters(given: &[(String, String)]) -> BTreeMap<String, String> {
     given
         .iter()
@@ -151,8 +151,8 @@ fn after_last_slash(reference: &str) -> &str {
     reference.rsplit_once('/').map_or(reference, |(_, id)| id)
 }
 
-/// The statuses clients see, in upper case, select the images shown so; anything else is Glance's
-/// own, lower-cased as in Nova.
+/// A status that Nova shows, in upper case, selects the images shown with it. Any other value goes to
+/// Glance in lower case, as in Nova.
 fn status_filter(status: &str) -> String {
     match status {
         "ACTIVE" => "active".to_owned(),
@@ -184,7 +184,7 @@ fn decode(text: &str) -> Result<String, QueryError> {
         .map_err(|_| QueryError::NotUtf8)
 }
 
-/// What Python's `urlencode` leaves as it is.
+/// The characters that Python's `urlencode` encodes.
 const LINK: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')

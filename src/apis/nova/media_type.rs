@@ -1,6 +1,7 @@
 //! `Accept` and `Content-Type`, as far as Nova looks at them.
 
-use super::routes::Api;
+use super::routes::ApiVersion;
+use crate::apis::webob::PageFormat;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 /// Nova's own media type, answered only to clients that ask for it.
@@ -108,37 +109,26 @@ pub fn is_supported_content_type(headers: &HeaderMap) -> bool {
 
 /// An API version asked for by media type, which counts where the path names none.
 #[must_use]
-pub fn version(headers: &HeaderMap) -> Option<Api> {
+pub fn version(headers: &HeaderMap) -> Option<ApiVersion> {
     let of_type = text(headers, CONTENT_TYPE).and_then(|value| ranges(value).next()?.version);
     let asked = of_type.or_else(|| best(text(headers, ACCEPT)?)?.1.version)?;
     match asked {
-        "2" => Some(Api::V2),
-        "2.1" => Some(Api::V21),
+        "2" => Some(ApiVersion::V2),
+        "2.1" => Some(ApiVersion::V21),
         _ => None,
     }
 }
 
-/// How a route-level error is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorPageFormat {
-    /// For a browser.
-    Html,
-    /// For a program that says so.
-    Json,
-    /// For everybody else.
-    Plain,
-}
-
-/// What a client wants an error page in. Without `Accept` that is plain text; an `Accept` that
+/// The format of an error page for a client. Without `Accept` that is plain text; an `Accept` that
 /// cannot be read counts as one for everything.
 #[must_use]
-pub fn page(headers: &HeaderMap) -> ErrorPageFormat {
+pub fn page(headers: &HeaderMap) -> PageFormat {
     let Some(value) = headers.get(ACCEPT) else {
-        return ErrorPageFormat::Plain;
+        return PageFormat::Plain;
     };
     let accept = value.to_str().unwrap_or("?").to_ascii_lowercase();
     if !is_accept(&accept) {
-        return ErrorPageFormat::Html;
+        return PageFormat::Html;
     }
     let quality = |media_type: &str| {
         ranges(&accept)
@@ -149,11 +139,11 @@ pub fn page(headers: &HeaderMap) -> ErrorPageFormat {
     };
     let (html, json) = (quality("text/html"), quality(JSON));
     if html > 0.0 && html >= json {
-        ErrorPageFormat::Html
+        PageFormat::Html
     } else if json > 0.0 {
-        ErrorPageFormat::Json
+        PageFormat::Json
     } else {
-        ErrorPageFormat::Plain
+        PageFormat::Plain
     }
 }
 
@@ -240,41 +230,41 @@ mod tests {
     }
 
     #[rstest]
-    #[case("Accept", "application/json;version=2", Some(Api::V2))]
-    #[case("Accept", "application/json;version=2.1", Some(Api::V21))]
+    #[case("Accept", "application/json;version=2", Some(ApiVersion::V2))]
+    #[case("Accept", "application/json;version=2.1", Some(ApiVersion::V21))]
     #[case("Accept", "application/json;version=3", None)]
     #[case("Accept", "text/html;version=2.1", None)]
-    #[case("Content-Type", "application/json;version=2", Some(Api::V2))]
+    #[case("Content-Type", "application/json;version=2", Some(ApiVersion::V2))]
     #[case("X-Other", "application/json;version=2", None)]
     fn a_media_type_can_name_a_version(
         #[case] name: &str,
         #[case] value: &str,
-        #[case] api: Option<Api>,
+        #[case] api: Option<ApiVersion>,
     ) {
         assert_eq!(version(&with(name, value)), api);
     }
 
     #[rstest]
-    #[case("", ErrorPageFormat::Plain)]
-    #[case("text/plain", ErrorPageFormat::Plain)]
-    #[case("image/png", ErrorPageFormat::Plain)]
-    #[case("application/xml", ErrorPageFormat::Plain)]
-    #[case("application/json;q=0", ErrorPageFormat::Plain)]
-    #[case("text/html", ErrorPageFormat::Html)]
-    #[case("*/*", ErrorPageFormat::Html)]
-    #[case("garbage", ErrorPageFormat::Html)]
-    #[case("a/b/c", ErrorPageFormat::Html)]
-    #[case("application/json;q=x", ErrorPageFormat::Html)]
-    #[case("application/json;q=1.5", ErrorPageFormat::Html)]
-    #[case("application/json;q=0.0001", ErrorPageFormat::Html)]
-    #[case(",", ErrorPageFormat::Plain)]
-    #[case("APPLICATION/JSON", ErrorPageFormat::Json)]
-    #[case("application/json;q=1.000", ErrorPageFormat::Json)]
-    #[case("application/json", ErrorPageFormat::Json)]
-    #[case("application/*", ErrorPageFormat::Json)]
-    #[case("application/json, */*;q=0.5", ErrorPageFormat::Json)]
-    #[case("application/xml, application/json;q=0.5", ErrorPageFormat::Json)]
-    fn an_error_page_is_written_as_asked(#[case] accept: &str, #[case] expected: ErrorPageFormat) {
+    #[case("", PageFormat::Plain)]
+    #[case("text/plain", PageFormat::Plain)]
+    #[case("image/png", PageFormat::Plain)]
+    #[case("application/xml", PageFormat::Plain)]
+    #[case("application/json;q=0", PageFormat::Plain)]
+    #[case("text/html", PageFormat::Html)]
+    #[case("*/*", PageFormat::Html)]
+    #[case("garbage", PageFormat::Html)]
+    #[case("a/b/c", PageFormat::Html)]
+    #[case("application/json;q=x", PageFormat::Html)]
+    #[case("application/json;q=1.5", PageFormat::Html)]
+    #[case("application/json;q=0.0001", PageFormat::Html)]
+    #[case(",", PageFormat::Plain)]
+    #[case("APPLICATION/JSON", PageFormat::Json)]
+    #[case("application/json;q=1.000", PageFormat::Json)]
+    #[case("application/json", PageFormat::Json)]
+    #[case("application/*", PageFormat::Json)]
+    #[case("application/json, */*;q=0.5", PageFormat::Json)]
+    #[case("application/xml, application/json;q=0.5", PageFormat::Json)]
+    fn an_error_page_is_written_as_asked(#[case] accept: &str, #[case] expected: PageFormat) {
         assert_eq!(page(&with("Accept", accept)), expected);
     }
 }

@@ -3,19 +3,20 @@
 use super::fault::{ApiError, GlanceOperation};
 use super::handler_response::HandlerResponse;
 use super::json::Json;
-use super::service::{NovaService, OperationInput, while_doing, while_writing};
-use super::{list_query, metadata_body, view};
+use super::metadata_body::Metadata;
+use super::service::{HandlerContext, NovaService, while_doing, while_writing};
+use super::view;
 use crate::glance::{CallContext, Image, ImageDocument, ImageId};
 use crate::images::MetadataUpdate;
 
 /// `GET /images/{id}/metadata`
 pub async fn list(
     service: &NovaService,
-    request: OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
 ) -> Result<HandlerResponse, ApiError> {
-    list_query::check_utf8(&request.query)?;
-    let body = read(service, &request.caller, request.image_id()?).await?;
-    let image = parse(&body, request.image_id()?)?;
+    let body = read(service, &context.caller, id).await?;
+    let image = parse(&body, id)?;
     let transitional = service.images.transitional().is_transitional(&image);
     Ok(HandlerResponse::json(view::metadata(&image)).transitional(transitional))
 }
@@ -23,70 +24,75 @@ pub async fn list(
 /// `GET /images/{id}/metadata/{key}`
 pub async fn show(
     service: &NovaService,
-    request: OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
+    key: &str,
 ) -> Result<HandlerResponse, ApiError> {
-    list_query::check_utf8(&request.query)?;
-    let body = read(service, &request.caller, request.image_id()?).await?;
-    let image = parse(&body, request.image_id()?)?;
+    let body = read(service, &context.caller, id).await?;
+    let image = parse(&body, id)?;
     let transitional = service.images.transitional().is_transitional(&image);
-    let item = view::metadata_item(&image, &request.key).ok_or(ApiError::MetadataItemNotFound)?;
+    let item = view::metadata_item(&image, key).ok_or(ApiError::MetadataItemNotFound)?;
     Ok(HandlerResponse::json(item).transitional(transitional))
 }
 
-/// `POST /images/{id}/metadata`: sets the items sent, answers all there are.
+/// `POST /images/{id}/metadata`: sets the items of the body, and returns all items.
 pub async fn create(
     service: &NovaService,
-    request: OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
+    metadata: Metadata,
 ) -> Result<HandlerResponse, ApiError> {
-    let sent = metadata_body::metadata(&request.body, request.api)?;
-    let image = write(service, &request, &MetadataUpdate::Merge(sent.items)).await?;
-    let image = parse(&image, request.image_id()?)?;
+    let update = MetadataUpdate::Merge(metadata.items);
+    let image = write(service, context, id, &update).await?;
+    let image = parse(&image, id)?;
     Ok(HandlerResponse::json(view::metadata(&image)))
 }
 
-/// `PUT /images/{id}/metadata`: leaves only the items sent, and echoes them.
+/// `PUT /images/{id}/metadata`: leaves only the items of the body, and echoes them.
 pub async fn replace(
     service: &NovaService,
-    request: OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
+    metadata: Metadata,
 ) -> Result<HandlerResponse, ApiError> {
-    let sent = metadata_body::metadata(&request.body, request.api)?;
-    write(service, &request, &MetadataUpdate::Replace(sent.items)).await?;
-    Ok(echo("metadata", &sent.sent))
+    let update = MetadataUpdate::Replace(metadata.items);
+    write(service, context, id, &update).await?;
+    Ok(echo("metadata", &metadata.sent))
 }
 
 /// `PUT /images/{id}/metadata/{key}`: sets one item, and echoes it.
 pub async fn update(
     service: &NovaService,
-    request: OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
+    item: Metadata,
 ) -> Result<HandlerResponse, ApiError> {
-    let sent = metadata_body::item(&request.body, &request.key, request.api)?;
-    write(service, &request, &MetadataUpdate::Merge(sent.items)).await?;
-    Ok(echo("meta", &sent.sent))
+    let update = MetadataUpdate::Merge(item.items);
+    write(service, context, id, &update).await?;
+    Ok(echo("meta", &item.sent))
 }
 
 /// `DELETE /images/{id}/metadata/{key}`
 pub async fn delete(
     service: &NovaService,
-    request: OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
+    key: String,
 ) -> Result<HandlerResponse, ApiError> {
-    write(
-        service,
-        &request,
-        &MetadataUpdate::Delete(request.key.clone()),
-    )
-    .await?;
+    let update = MetadataUpdate::Delete(key);
+    write(service, context, id, &update).await?;
     Ok(HandlerResponse::no_content())
 }
 
 async fn write(
     service: &NovaService,
-    request: &OperationInput,
+    context: &HandlerContext,
+    id: &ImageId,
     update: &MetadataUpdate,
 ) -> Result<ImageDocument, ApiError> {
-    let id = request.image_id()?;
     let max_items = service.settings.metadata_items;
     let images = &service.images;
-    let written = images.update_metadata(request.writer(), id, update, max_items);
+    let written = images.update_metadata(context.writer(), id, update, max_items);
     written.await.map_err(while_writing(about(id)))
 }
 

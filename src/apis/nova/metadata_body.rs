@@ -2,7 +2,7 @@
 
 use super::json::Json;
 use super::python::{repr, repr_str, str};
-use super::routes::Api;
+use super::routes::ApiVersion;
 use thiserror::Error;
 
 /// The pattern for keys in Nova's schema, which messages quote.
@@ -42,14 +42,14 @@ pub fn parse(body: &[u8]) -> Result<Json, BodyError> {
 }
 
 /// Validates `{"metadata": {…}}`, the body of `POST` and `PUT` on all metadata.
-pub fn metadata(body: &Json, api: Api) -> Result<Metadata, BodyError> {
+pub fn metadata(body: &Json, api: ApiVersion) -> Result<Metadata, BodyError> {
     let map = top_level(body, "metadata", api)?;
     let errors = object_errors("metadata", map, api);
     conclude(errors, map)
 }
 
 /// Validates `{"meta": {one item}}`, the body of `PUT` on the item `key`.
-pub fn item(body: &Json, key: &str, api: Api) -> Result<Metadata, BodyError> {
+pub fn item(body: &Json, key: &str, api: ApiVersion) -> Result<Metadata, BodyError> {
     let map = top_level(body, "meta", api)?;
     let mut errors = object_errors("meta", map, api);
     if let Json::Map(pairs) = map {
@@ -73,7 +73,7 @@ pub fn item(body: &Json, key: &str, api: Api) -> Result<Metadata, BodyError> {
 }
 
 /// The value of the required top-level key. `/v2` allows further keys.
-fn top_level<'b>(body: &'b Json, name: &str, api: Api) -> Result<&'b Json, BodyError> {
+fn top_level<'b>(body: &'b Json, name: &str, api: ApiVersion) -> Result<&'b Json, BodyError> {
     let Json::Map(pairs) = body else {
         return invalid(format!("{} is not of type 'object'", repr(body)));
     };
@@ -85,7 +85,7 @@ fn top_level<'b>(body: &'b Json, name: &str, api: Api) -> Result<&'b Json, BodyE
         .map(|(key, _)| key.as_str())
         .filter(|key| *key != name)
         .collect();
-    if api == Api::V21 && !extras.is_empty() {
+    if api == ApiVersion::V21 && !extras.is_empty() {
         extras.sort_unstable();
         let quoted: Vec<_> = extras.iter().map(|key| repr_str(key)).collect();
         let verb = if quoted.len() == 1 { "was" } else { "were" };
@@ -109,7 +109,7 @@ struct Errors {
 }
 
 /// `/v2` accepts keys that do not match the pattern if no key of the object matches it.
-fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
+fn object_errors(name: &str, map: &Json, api: ApiVersion) -> Errors {
     let mut errors = Errors::default();
     let Json::Map(pairs) = map else {
         errors.of_object.push(field(
@@ -137,7 +137,7 @@ fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
         .map(|(key, _)| key.as_str())
         .filter(|key| !is_key(key))
         .collect();
-    if strange.is_empty() || (api == Api::V2 && strange.len() == pairs.len()) {
+    if strange.is_empty() || (api == ApiVersion::V2 && strange.len() == pairs.len()) {
         return errors;
     }
     strange.sort_unstable();
@@ -145,19 +145,19 @@ fn object_errors(name: &str, map: &Json, api: Api) -> Errors {
     let (quoted, one) = (quoted.join(", "), quoted.len() == 1);
     let pattern = repr_str(KEY_PATTERN);
     let complaint = match (api, one) {
-        (Api::V21, true) => format!("{quoted} does not match any of the regexes: {pattern}"),
-        (Api::V21, false) => format!("{quoted} do not match any of the regexes: {pattern}"),
-        (Api::V2, true) => {
+        (ApiVersion::V21, true) => format!("{quoted} does not match any of the regexes: {pattern}"),
+        (ApiVersion::V21, false) => format!("{quoted} do not match any of the regexes: {pattern}"),
+        (ApiVersion::V2, true) => {
             format!("Additional properties are not allowed ({quoted} was unexpected)")
         }
-        (Api::V2, false) => {
+        (ApiVersion::V2, false) => {
             format!("Additional properties are not allowed ({quoted} were unexpected)")
         }
     };
     let complaint = field(name, map, &complaint);
     let before_it = match api {
-        Api::V21 => None,
-        Api::V2 => errors.of_values.first().cloned(),
+        ApiVersion::V21 => None,
+        ApiVersion::V2 => errors.of_values.first().cloned(),
     };
     errors.of_object.push(before_it.unwrap_or(complaint));
     errors
@@ -204,7 +204,7 @@ mod tests {
 
     fn refusal(body: &str) -> String {
         let json = parse(body.as_bytes()).unwrap();
-        metadata(&json, Api::V21).unwrap_err().to_string()
+        metadata(&json, ApiVersion::V21).unwrap_err().to_string()
     }
 
     #[rstest]
@@ -273,12 +273,12 @@ mod tests {
     #[test]
     fn lengths_are_counted_in_characters() {
         let body = |n: usize| format!(r#"{{"metadata": {{"c": "{}"}}}}"#, "é".repeat(n));
-        assert!(metadata(&parse(body(255).as_bytes()).unwrap(), Api::V21).is_ok());
+        assert!(metadata(&parse(body(255).as_bytes()).unwrap(), ApiVersion::V21).is_ok());
         assert!(refusal(&body(256)).ends_with("' is too long"));
     }
 
     fn item_refusal(body: &str, key: &str) -> String {
-        item(&parse(body.as_bytes()).unwrap(), key, Api::V21)
+        item(&parse(body.as_bytes()).unwrap(), key, ApiVersion::V21)
             .unwrap_err()
             .to_string()
     }
@@ -305,10 +305,10 @@ mod tests {
     fn v2_lets_strange_keys_and_extra_fields_pass() {
         let json =
             parse(br#"{"metadata": {"k/": 1, "n\u00fc": null, "t": true}, "x": 1}"#).unwrap();
-        let refused = metadata(&json, Api::V2).unwrap_err().to_string();
+        let refused = metadata(&json, ApiVersion::V2).unwrap_err().to_string();
         assert!(refused.contains("attribute t."), "{refused}");
         let json = parse(br#"{"metadata": {"k/": 1.0, "/": null}, "x": 1}"#).unwrap();
-        let items = metadata(&json, Api::V2).unwrap().items;
+        let items = metadata(&json, ApiVersion::V2).unwrap().items;
         assert_eq!(
             items,
             [("k/".into(), Some("1.0".into())), ("/".into(), None),]
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn a_line_break_may_end_a_key() {
         let json = parse(b"{\"metadata\": {\"a\\n\": \"v\"}}").unwrap();
-        assert!(metadata(&json, Api::V21).is_ok());
+        assert!(metadata(&json, ApiVersion::V21).is_ok());
     }
 
     #[rstest]
@@ -341,13 +341,13 @@ mod tests {
         for (name, refused) in [
             (
                 "metadata",
-                metadata as fn(&Json, Api) -> Result<Metadata, BodyError>,
+                metadata as fn(&Json, ApiVersion) -> Result<Metadata, BodyError>,
             ),
             ("meta", |json, api| item(json, "a", api)),
         ] {
             let json = parse(format!("{{\"{name}\": {sent}}}").as_bytes()).unwrap();
             assert_eq!(
-                refused(&json, Api::V2).unwrap_err().to_string(),
+                refused(&json, ApiVersion::V2).unwrap_err().to_string(),
                 format!(
                     "Invalid input for field/attribute {name}. Value: {value}. {prefix} {complaint}"
                 )
@@ -359,8 +359,8 @@ mod tests {
         #[test]
         fn any_body_is_taken_or_refused(body in "\\PC{0,60}", key in "\\PC{0,8}") {
             if let Ok(json) = parse(body.as_bytes()) {
-                let _ = metadata(&json, Api::V21);
-                let _ = item(&json, &key, Api::V2);
+                let _ = metadata(&json, ApiVersion::V21);
+                let _ = item(&json, &key, ApiVersion::V2);
             }
         }
     }

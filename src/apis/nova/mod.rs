@@ -1,8 +1,8 @@
-//! The API we serve: Nova's image proxy, as Nova 34 has it.
+//! Nova's image API, as Nova 34 serves it.
 //!
 //! `api.rs` implements [`Api`](crate::http::api::Api); `routes.rs` is the route table and
-//! `pipeline.rs` the order of checks. [`NovaService`] hands a checked request to a handler, which
-//! calls Glance and renders the response. Everything but pipeline and handlers is pure.
+//! `pipeline.rs` the order of checks. [`NovaService`] passes the typed [`NovaRequest`] to a handler,
+//! which calls Glance and renders the response. Everything but pipeline and handlers is pure.
 
 pub mod api;
 pub mod cache_query;
@@ -20,9 +20,9 @@ pub mod media_type;
 pub mod metadata;
 pub mod metadata_body;
 pub mod microversion;
-mod not_found_page;
 mod pipeline;
 pub mod python;
+pub mod request;
 mod request_labels;
 mod response;
 pub mod routes;
@@ -34,4 +34,5 @@ pub mod view;
 pub use api::NovaApi;
 pub use fault::{ApiError, Fault};
 pub use handler_response::HandlerResponse;
-pub use service::{NovaService, OperationInput};
+pub use request::NovaRequest;
+pub use service::{HandlerContext, NovaService};

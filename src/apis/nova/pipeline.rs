@@ -10,11 +10,12 @@ use super::handler_response::HandlerResponse;
 use super::headers::NovaHeaders;
 use super::json::Json;
 use super::links::{self, LinkBase};
+use super::request::NovaRequest;
 use super::routes::{MountedRoute, Target};
-use super::service::OperationInput;
+use super::service::HandlerContext;
 use super::{media_type, metadata_body, response};
 use crate::cache::{CacheOutcome, Cacheability};
-use crate::glance::{CallContext, GlanceError, ImageId};
+use crate::glance::{CallContext, GlanceError};
 use crate::http::auth::AuthContext;
 use crate::http::context::{RequestContext, with_deadline};
 use crate::http::response::Response;
@@ -23,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Keystone's ids are 32 hexadecimal digits, its column holds 64.
 const MAX_PROJECT_ID_BYTES: usize = 64;
-/// A parsed body stands three times in memory while its write is under way: as it was sent, as the items to write, and for
-/// the echo.
+/// A parsed body stands three times in memory while it is validated: as JSON, as the items to write,
+/// and for the echo.
 const COPIES: usize = 3;
 /// The type of the service that this API belongs to: its access rules apply.
 const SERVICE_TYPE: &str = "compute";
@@ -78,22 +79,16 @@ impl NovaApi {
             return Err(ApiError::RouteRemoved);
         }
         let endpoint = auth.endpoint.clone()?;
-        let origin = &context.origin;
-        let image = ImageId::parse(&matched.id).ok();
-        let asked = CacheableRead {
-            entry: matched.entry,
-            image: image.as_ref(),
-            key: &matched.key,
-            query: context.query(),
-            api: route.api,
-            project: route.project.as_deref(),
-            scheme: origin.scheme(),
-            host: origin.host(),
-            prefix: origin.prefix(),
-            endpoint: &endpoint,
-        };
+        let request = NovaRequest::parse(matched, context.query(), &body, route.api)?;
         let cacheability = if self.cached {
-            asked.cacheability(auth.scope.clone())?
+            let read = CacheableRead {
+                request: &request,
+                api: route.api,
+                project: route.project.as_deref(),
+                origin: &context.origin,
+                endpoint: &endpoint,
+            };
+            read.cacheability(auth.scope.clone())
         } else {
             Cacheability::NotApplicable
         };
@@ -109,16 +104,7 @@ impl NovaApi {
         }
         let root = self.root_url(context);
         let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
-        let input = OperationInput {
-            operation: matched.entry.operation,
-            api: route.api,
-            body,
-            image,
-            key: matched.key.into_owned(),
-            query: context.query().to_owned(),
-            project_id: auth.project_id().map(str::to_owned),
-            cancellation: CancellationToken::new(),
-            links: LinkBase::new(&root, route.api, route.project.as_deref(), &alternate),
+        let handler_context = HandlerContext {
             caller: CallContext {
                 endpoint: endpoint.into_owned(),
                 token: auth.token_header(),
@@ -128,12 +114,20 @@ impl NovaApi {
                 deadline: context.timing.deadline,
                 spent: context.observer.upstream_time().clone(),
             },
+            project_id: auth.project_id().map(str::to_owned),
+            cancellation: CancellationToken::new(),
+            links: LinkBase::new(&root, route.api, route.project.as_deref(), &alternate),
         };
         let permit = (context.permit.clone(), body_memory);
         let (spawner, scope) = (&self.spawner, context.ids.task_scope());
-        let answer = self
-            .service
-            .respond(input, cacheability, spawner, scope, permit);
+        let answer = self.service.respond(
+            request,
+            handler_context,
+            cacheability,
+            spawner,
+            scope,
+            permit,
+        );
         // Boxed, so that a cache hit does not pay for its size.
         let answer = with_deadline(context.timing.deadline, Box::pin(answer)).await;
         if let Err(ApiError::Glance {

@@ -2,7 +2,7 @@
 
 use super::labels::{RouteLabel, VersionLabel};
 use super::microversion::{Microversion, MicroversionRange};
-use super::routes::{Api, Route, Target};
+use super::routes::{ApiVersion, Route, Target};
 
 /// The template of a path.
 #[must_use]
@@ -23,12 +23,12 @@ pub fn route(route: &Route<'_>) -> RouteLabel {
 
 /// The family of a negotiated version.
 #[must_use]
-pub fn version(api: Api, version: Microversion) -> VersionLabel {
+pub fn version(api: ApiVersion, version: Microversion) -> VersionLabel {
     match api {
-        Api::V2 => VersionLabel::V2,
-        Api::V21 if MicroversionRange::IMAGES.serves(version) => VersionLabel::Images,
-        Api::V21 if MicroversionRange::METADATA.serves(version) => VersionLabel::Metadata,
-        Api::V21 => VersionLabel::Removed,
+        ApiVersion::V2 => VersionLabel::V2,
+        ApiVersion::V21 if MicroversionRange::IMAGES.serves(version) => VersionLabel::Images,
+        ApiVersion::V21 if MicroversionRange::METADATA.serves(version) => VersionLabel::Metadata,
+        ApiVersion::V21 => VersionLabel::Removed,
     }
 }
 
@@ -63,13 +63,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Api::V2, 1, "v2")]
-    #[case(Api::V21, 35, "2.1-2.35")]
-    #[case(Api::V21, 36, "2.36-2.38")]
-    #[case(Api::V21, 39, "2.39+")]
-    #[case(Api::V21, 104, "2.39+")]
+    #[case(ApiVersion::V2, 1, "v2")]
+    #[case(ApiVersion::V21, 35, "2.1-2.35")]
+    #[case(ApiVersion::V21, 36, "2.36-2.38")]
+    #[case(ApiVersion::V21, 39, "2.39+")]
+    #[case(ApiVersion::V21, 104, "2.39+")]
     fn a_version_counts_as_what_it_reaches(
-        #[case] api: Api,
+        #[case] api: ApiVersion,
         #[case] minor: u64,
         #[case] family: &str,
     ) {

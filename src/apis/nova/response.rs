@@ -3,8 +3,8 @@
 use super::fault::ApiError;
 use super::handler_response::HandlerResponse;
 use super::headers::NovaHeaders;
-use super::media_type::{self, ErrorPageFormat};
-use super::not_found_page;
+use super::media_type;
+use crate::apis::webob::{ErrorPage, PageFormat};
 use crate::cache::{CacheOutcome, NoCacheReason};
 use crate::http::context::RequestContext;
 use crate::http::response::{Body, Response};
@@ -20,8 +20,8 @@ use bytes::Bytes;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const FAULT_TYPE: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 
-/// The response of a handler. `cache` is the cache's part in it, where the request is one for the
-/// cache.
+/// The response of a handler. `cache` is the cache's part in it; `None` for a write, and with the cache
+/// off.
 pub fn success(
     answer: HandlerResponse,
     cache: Option<CacheOutcome>,
@@ -61,16 +61,22 @@ pub fn not_found(headers: &NovaHeaders, context: &RequestContext<'_>) -> Respons
     // Nova answers a HEAD as it would a browser, without the page.
     let head = context.request.method() == Method::HEAD;
     let format = if head {
-        ErrorPageFormat::Html
+        PageFormat::Html
     } else {
         media_type::page(context.request.headers())
     };
-    let (media_type, page) = not_found_page::not_found(format);
-    let body = if head { "" } else { page };
+    let body = if head {
+        String::new()
+    } else {
+        ErrorPage::new(http::StatusCode::NOT_FOUND).render(format)
+    };
     headers
         .add_to(Response::new(StatusCode::NOT_FOUND), context.ids)
-        .header(CONTENT_TYPE, HeaderValue::from_static(media_type))
-        .body(Body::Bytes(Bytes::from_static(body.as_bytes())))
+        .header(
+            CONTENT_TYPE,
+            HeaderValue::from_static(format.content_type()),
+        )
+        .body(Body::Bytes(Bytes::from(body)))
 }
 
 /// An error as a fault. `challenge` is the `WWW-Authenticate` of a 401.

@@ -14,14 +14,14 @@ use std::borrow::Cow;
 
 /// Which of Nova's two mount points a request came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Api {
+pub enum ApiVersion {
     /// `/v2.1`: microversions and strict bodies.
     V21,
     /// `/v2`: the legacy API, without microversions and with relaxed bodies.
     V2,
 }
 
-impl Api {
+impl ApiVersion {
     /// The path segment of this mount point.
     #[must_use]
     pub const fn segment(self) -> &'static str {
@@ -57,7 +57,7 @@ pub enum Operation {
     DeleteMetadataItem,
 }
 
-/// Everything about one route but its handler, which `service.rs` calls by the operation.
+/// Everything about one route but its handler, which `dispatch.rs` calls by the typed request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
     method: &'static str,
@@ -68,8 +68,6 @@ pub struct Entry {
     pub microversions: MicroversionRange,
     /// Whether a body is read.
     pub takes_body: bool,
-    /// The name of the operation in cache keys; `None` for one whose responses are not cached.
-    pub cache_name: Option<&'static str>,
     /// The route in metrics and access log.
     pub label: RouteLabel,
 }
@@ -89,16 +87,16 @@ const METADATA: Segment = Is("metadata");
 /// Every route. The first match wins.
 #[rustfmt::skip]
 const TABLE: &[Entry] = &[
-    Entry { method: "GET",    path: &[IMAGES],                    operation: Operation::ListImages,         microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: Some("list"),     label: RouteLabel::Images },
-    Entry { method: "GET",    path: &[IMAGES, Is("detail")],      operation: Operation::DetailImages,       microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: Some("detail"),   label: RouteLabel::ImagesDetail },
-    Entry { method: "GET",    path: &[IMAGES, Id],                operation: Operation::ShowImage,          microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: Some("show"),     label: RouteLabel::Image },
-    Entry { method: "DELETE", path: &[IMAGES, Id],                operation: Operation::DeleteImage,        microversions: MicroversionRange::IMAGES,   takes_body: false, cache_name: None,             label: RouteLabel::Image },
-    Entry { method: "GET",    path: &[IMAGES, Id, METADATA],      operation: Operation::ListMetadata,       microversions: MicroversionRange::METADATA, takes_body: false, cache_name: Some("metadata"), label: RouteLabel::Metadata },
-    Entry { method: "POST",   path: &[IMAGES, Id, METADATA],      operation: Operation::CreateMetadata,     microversions: MicroversionRange::METADATA, takes_body: true,  cache_name: None,             label: RouteLabel::Metadata },
-    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA],      operation: Operation::ReplaceMetadata,    microversions: MicroversionRange::METADATA, takes_body: true,  cache_name: None,             label: RouteLabel::Metadata },
-    Entry { method: "GET",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::ShowMetadataItem,   microversions: MicroversionRange::METADATA, takes_body: false, cache_name: Some("item"),     label: RouteLabel::MetadataItem },
-    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::UpdateMetadataItem, microversions: MicroversionRange::METADATA, takes_body: true,  cache_name: None,             label: RouteLabel::MetadataItem },
-    Entry { method: "DELETE", path: &[IMAGES, Id, METADATA, Key], operation: Operation::DeleteMetadataItem, microversions: MicroversionRange::METADATA, takes_body: false, cache_name: None,             label: RouteLabel::MetadataItem },
+    Entry { method: "GET",    path: &[IMAGES],                    operation: Operation::ListImages,         microversions: MicroversionRange::IMAGES,   takes_body: false, label: RouteLabel::Images },
+    Entry { method: "GET",    path: &[IMAGES, Is("detail")],      operation: Operation::DetailImages,       microversions: MicroversionRange::IMAGES,   takes_body: false, label: RouteLabel::ImagesDetail },
+    Entry { method: "GET",    path: &[IMAGES, Id],                operation: Operation::ShowImage,          microversions: MicroversionRange::IMAGES,   takes_body: false, label: RouteLabel::Image },
+    Entry { method: "DELETE", path: &[IMAGES, Id],                operation: Operation::DeleteImage,        microversions: MicroversionRange::IMAGES,   takes_body: false, label: RouteLabel::Image },
+    Entry { method: "GET",    path: &[IMAGES, Id, METADATA],      operation: Operation::ListMetadata,       microversions: MicroversionRange::METADATA, takes_body: false, label: RouteLabel::Metadata },
+    Entry { method: "POST",   path: &[IMAGES, Id, METADATA],      operation: Operation::CreateMetadata,     microversions: MicroversionRange::METADATA, takes_body: true,  label: RouteLabel::Metadata },
+    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA],      operation: Operation::ReplaceMetadata,    microversions: MicroversionRange::METADATA, takes_body: true,  label: RouteLabel::Metadata },
+    Entry { method: "GET",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::ShowMetadataItem,   microversions: MicroversionRange::METADATA, takes_body: false, label: RouteLabel::MetadataItem },
+    Entry { method: "PUT",    path: &[IMAGES, Id, METADATA, Key], operation: Operation::UpdateMetadataItem, microversions: MicroversionRange::METADATA, takes_body: true,  label: RouteLabel::MetadataItem },
+    Entry { method: "DELETE", path: &[IMAGES, Id, METADATA, Key], operation: Operation::DeleteMetadataItem, microversions: MicroversionRange::METADATA, takes_body: false, label: RouteLabel::MetadataItem },
 ];
 
 /// The route of an operation.
@@ -125,7 +123,7 @@ pub enum Route<'p> {
     /// `/`: all versions. No token, no version headers.
     Versions,
     /// `/v2.1` or `/v2`: one version. No token.
-    Version(Api),
+    Version(ApiVersion),
     /// `OPTIONS` on anything else: an empty 200. No token.
     Options,
     /// Any other first segment: 300 with the versions to choose from; the path, decoded, with
@@ -156,7 +154,7 @@ impl Route<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountedRoute<'p> {
     /// The mount point.
-    pub api: Api,
+    pub api: ApiVersion,
     /// The project segment, when the path has one.
     pub project: Option<Cow<'p, str>>,
     /// The rest of the path.
@@ -191,8 +189,8 @@ pub fn parse<'p>(method: &str, path: &'p str, prefix: &str) -> Route<'p> {
         return Route::Versions;
     };
     let api = match encoding.decode(first).as_ref() {
-        "v2.1" => Api::V21,
-        "v2" => Api::V2,
+        "v2.1" => ApiVersion::V21,
+        "v2" => ApiVersion::V2,
         _ if method == "OPTIONS" => return Route::Options,
         _ => {
             let path = format!("/{}", segments.join("/"));
@@ -404,9 +402,9 @@ mod tests {
     #[rstest]
     #[case("GET", "/", Route::Versions)]
     #[case("OPTIONS", "//", Route::Versions)]
-    #[case("GET", "/v2.1", Route::Version(Api::V21))]
-    #[case("DELETE", "/v2.1/", Route::Version(Api::V21))]
-    #[case("OPTIONS", "/v2/", Route::Version(Api::V2))]
+    #[case("GET", "/v2.1", Route::Version(ApiVersion::V21))]
+    #[case("DELETE", "/v2.1/", Route::Version(ApiVersion::V21))]
+    #[case("OPTIONS", "/v2/", Route::Version(ApiVersion::V2))]
     #[case("OPTIONS", "/v2.1/images", Route::Options)]
     #[case("OPTIONS", "/v3", Route::Options)]
     #[case("GET", "/v2.10/images", Route::Choices("/v2.10/images".into()))]
@@ -425,7 +423,7 @@ mod tests {
         assert_eq!(
             parse("GET", "/v2.1/abc/", ""),
             Route::Mounted(MountedRoute {
-                api: Api::V21,
+                api: ApiVersion::V21,
                 project: Some("abc".into()),
                 target: Target::Version,
             })
@@ -474,7 +472,7 @@ mod tests {
     #[rstest]
     #[case("/compute", Route::Versions)]
     #[case("/compute/", Route::Versions)]
-    #[case("/compute/v2", Route::Version(Api::V2))]
+    #[case("/compute/v2", Route::Version(ApiVersion::V2))]
     #[case("/v2", Route::OutsidePrefix)]
     #[case("/computer/v2", Route::OutsidePrefix)]
     #[case("/", Route::OutsidePrefix)]

@@ -1,14 +1,12 @@
 //! What every handler works with.
 
 use super::fault::{ApiError, GlanceOperation};
-use super::json::Json;
 use super::links::LinkBase;
 use super::max_microversion::MaxMicroversion;
 use super::microversion::Microversion;
-use super::routes::{Api, Operation};
 use crate::cache::ReadThrough;
 use crate::config;
-use crate::glance::{CallContext, GlanceError, ImageId};
+use crate::glance::{CallContext, GlanceError};
 use crate::http::HttpError;
 use crate::http::response_memory::ResponseMemory;
 use crate::images::{ImageService, UpdateError, WriteError, Writer};
@@ -30,37 +28,20 @@ pub struct NovaService {
     pub max_microversion: Arc<MaxMicroversion>,
 }
 
-/// One request, checked: the input of every handler.
+/// What every handler gets besides its typed request.
 #[derive(Debug, Clone)]
-pub struct OperationInput {
-    /// What is to be done.
-    pub operation: Operation,
-    /// The image that the path names; `None` where it names none, or where no image can have the id.
-    pub image: Option<ImageId>,
-    /// The metadata key.
-    pub key: String,
-    /// The mount point the request came in by.
-    pub api: Api,
-    /// The raw query string.
-    pub query: String,
-    /// The body, of the operations that have one.
-    pub body: Json,
+pub struct HandlerContext {
     /// On whose behalf Glance is called.
     pub caller: CallContext,
     /// The project of the validated token; `None` where only Glance knows it.
     pub project_id: Option<String>,
     /// Canceled when the client leaves.
     pub cancellation: CancellationToken,
-    /// What this request's links begin with.
+    /// The beginnings of the links in the response.
     pub links: LinkBase,
 }
 
-impl OperationInput {
-    /// The image that the operation is about.
-    pub fn image_id(&self) -> Result<&ImageId, ApiError> {
-        self.image.as_ref().ok_or(ApiError::ImageNotFound)
-    }
-
+impl HandlerContext {
     /// The client, as one that changes an image.
     #[must_use]
     pub fn writer(&self) -> Writer<'_> {

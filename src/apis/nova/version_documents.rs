@@ -5,7 +5,7 @@ use super::fault::ApiError;
 use super::headers::{API_VERSION, NOVA_API_VERSION, NovaHeaders};
 use super::labels::VersionLabel;
 use super::microversion::{self, Microversion, Negotiation};
-use super::routes::Api;
+use super::routes::ApiVersion;
 use super::{list_query, media_type, request_labels, response, versions};
 use crate::http::context::RequestContext;
 use crate::http::response::Response;
@@ -34,7 +34,11 @@ impl NovaApi {
     }
 
     /// `GET /v2.1/` or `GET /v2/`: one version. `/v2.1` negotiates the microversion even here.
-    pub(super) fn version_document(&self, context: &RequestContext<'_>, api: Api) -> Response {
+    pub(super) fn version_document(
+        &self,
+        context: &RequestContext<'_>,
+        api: ApiVersion,
+    ) -> Response {
         let mut headers = NovaHeaders::Ids;
         if let Err(error) = self.negotiate_microversion(context, api, &mut headers) {
             return self.fault(&error, &headers, context.ids);
@@ -48,10 +52,10 @@ impl NovaApi {
     pub(super) fn negotiate_microversion(
         &self,
         context: &RequestContext<'_>,
-        api: Api,
+        api: ApiVersion,
         headers: &mut NovaHeaders,
     ) -> Result<Microversion, ApiError> {
-        if api == Api::V2 {
+        if api == ApiVersion::V2 {
             context.observer.version(VersionLabel::V2 as usize, None);
             return Ok(Microversion::MIN);
         }

@@ -1,7 +1,7 @@
 //! The version documents. They need no token.
 
 use super::microversion::Microversion;
-use super::routes::Api;
+use super::routes::ApiVersion;
 use crate::util::python_json;
 use serde_json::{Value, json};
 
@@ -18,9 +18,9 @@ struct Document {
     min_version: String,
 }
 
-fn document(api: Api, max: Microversion) -> Document {
+fn document(api: ApiVersion, max: Microversion) -> Document {
     match api {
-        Api::V2 => Document {
+        ApiVersion::V2 => Document {
             id: "v2.0",
             status: "DEPRECATED",
             updated: V2_UPDATED,
@@ -28,7 +28,7 @@ fn document(api: Api, max: Microversion) -> Document {
             version: String::new(),
             min_version: String::new(),
         },
-        Api::V21 => Document {
+        ApiVersion::V21 => Document {
             id: "v2.1",
             status: "CURRENT",
             updated: V21_UPDATED,
@@ -39,7 +39,7 @@ fn document(api: Api, max: Microversion) -> Document {
     }
 }
 
-fn self_link(root: &str, api: Api) -> Value {
+fn self_link(root: &str, api: ApiVersion) -> Value {
     json!({ "rel": "self", "href": format!("{root}/{}/", api.segment()) })
 }
 
@@ -50,7 +50,7 @@ fn media_types(document: &Document) -> Value {
 /// The body of `GET /`: both versions. `root` is scheme, host and path prefix.
 #[must_use]
 pub fn all(root: &str, max: Microversion) -> String {
-    let versions = [Api::V2, Api::V21].map(|api| {
+    let versions = [ApiVersion::V2, ApiVersion::V21].map(|api| {
         let document = document(api, max);
         json!({
             "id": document.id, "status": document.status, "version": document.version,
@@ -63,7 +63,7 @@ pub fn all(root: &str, max: Microversion) -> String {
 
 /// The body of `GET /v2.1/` and `GET /v2/`: one version.
 #[must_use]
-pub fn one(root: &str, api: Api, max: Microversion) -> String {
+pub fn one(root: &str, api: ApiVersion, max: Microversion) -> String {
     let document = document(api, max);
     python_json::to_string(&json!({ "version": {
         "id": document.id, "status": document.status, "version": document.version,
@@ -80,7 +80,7 @@ pub fn one(root: &str, api: Api, max: Microversion) -> String {
 #[must_use]
 pub fn choices(root: &str, path: &str, max: Microversion) -> String {
     let path = percent_encoding::utf8_percent_encode(path, PATH).to_string();
-    let choices = [Api::V2, Api::V21].map(|api| {
+    let choices = [ApiVersion::V2, ApiVersion::V21].map(|api| {
         let document = document(api, max);
         json!({
             "id": document.id, "status": document.status,
@@ -133,7 +133,7 @@ mod tests {
             "http://h/compute/v2.1/"
         );
         assert_eq!(
-            parsed(&one("http://h", Api::V2, MAX))["version"]["id"],
+            parsed(&one("http://h", ApiVersion::V2, MAX))["version"]["id"],
             "v2.0"
         );
     }

@@ -8,7 +8,7 @@ use super::invalidation::Invalidation;
 use futures_util::future::BoxFuture;
 use std::fmt::Debug;
 
-/// Tells the other gateways what to invalidate. The cache of this process does not depend on it.
+/// Publishes invalidations to the other gateways. The cache of this process does not depend on it.
 pub trait InvalidationBus: Debug + Send + Sync + 'static {
     /// Returns when the others have been told. A write returns to its client after that.
     fn publish(&self, invalidation: Invalidation) -> BoxFuture<'_, ()>;

@@ -357,7 +357,7 @@ async fn with_a_ttl_of_zero_nothing_is_kept_or_shared() {
 async fn what_was_answered_to_a_refused_token_is_given_no_more() {
     let cache = cache(&settings());
     let key = crate::keystone::DigestKey::random().unwrap();
-    let scope = IsolationScope::for_opaque_token("token", &key);
+    let scope = IsolationScope::for_opaque_token(key.digest("token"));
     let query = CacheQuery {
         key: CacheKey::new(scope.clone(), ["q"]),
         tag: CacheTag::List,

@@ -189,11 +189,11 @@ label! {
     CacheLabel {
         /// The answer was in the cache and fresh.
         Hit => "hit",
-        /// Glance was asked.
+        /// Glance was called.
         Miss => "miss",
-        /// Another request for the same had asked Glance already; its answer was shared.
+        /// The call of another request to Glance was shared.
         Coalesced => "coalesced",
-        /// Glance failed, and an answer past its time was given.
+        /// Glance failed, and a stale response was served.
         Stale => "stale",
         /// The request is not one for the cache.
         Bypass => "bypass",
@@ -201,7 +201,7 @@ label! {
 }
 
 label! {
-    /// What came of one call to another service.
+    /// The outcome of one call to another service.
     CallOutcome {
         /// An answer with this class of status.
         Success => "2xx",
@@ -221,7 +221,7 @@ label! {
         Interrupted => "interrupted",
         /// The answer was too large.
         TooLarge => "too_large",
-        /// Nobody waits for the answer any more.
+        /// No client waits for the response any more.
         Canceled => "canceled",
     }
 }

@@ -1,4 +1,4 @@
-//! What is remembered of tokens.
+//! Metrics of the token cache.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,16 +10,16 @@ struct Labels {
     outcome: &'static str,
 }
 
-/// What the token cache counts. Clones count together.
+/// The counters of the token cache. Clones count together.
 #[derive(Debug, Clone)]
 pub struct TokenMetrics {
     /// Lookups of a token known to be good.
     pub hits: Counter,
-    /// Lookups of a token that Keystone had to be asked about.
+    /// Lookups of a token that Keystone had to validate.
     pub misses: Counter,
     /// Lookups of a token known to be refused, and of what can be no token.
     pub refused: Counter,
-    /// Questions about tokens that Keystone was asked.
+    /// Validations by Keystone.
     pub validations: Counter,
     lookups: Family<Labels, Counter>,
 }

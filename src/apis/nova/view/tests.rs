@@ -1,13 +1,13 @@
 //! Every image is shown, whatever is odd about it.
 
 use super::*;
-use crate::apis::nova::routes::Api;
+use crate::apis::nova::routes::ApiVersion;
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 fn links() -> LinkBase {
-    LinkBase::new("http://h", Api::V21, None, "http://g")
+    LinkBase::new("http://h", ApiVersion::V21, None, "http://g")
 }
 
 fn shown(glance: &Value) -> Value {

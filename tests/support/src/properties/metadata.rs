@@ -2,7 +2,7 @@
 //! Glance has it, the rest the client's body.
 
 use nova_image_proxy::apis::nova::json::Json;
-use nova_image_proxy::apis::nova::routes::Api;
+use nova_image_proxy::apis::nova::routes::ApiVersion;
 use nova_image_proxy::apis::nova::{ApiError, metadata_body};
 use nova_image_proxy::glance::{BASE_PROPERTIES, Image, Properties, patch};
 use nova_image_proxy::images::{MetadataUpdate, properties};
@@ -18,9 +18,9 @@ pub fn holds(data: &[u8]) {
     };
     let key = String::from_utf8_lossy(key);
     let api = if letter.is_ascii_uppercase() {
-        Api::V2
+        ApiVersion::V2
     } else {
-        Api::V21
+        ApiVersion::V21
     };
     let Ok(image) = Image::parse(image) else {
         return;

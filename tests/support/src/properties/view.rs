@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use nova_image_proxy::apis::nova::links::LinkBase;
-use nova_image_proxy::apis::nova::routes::Api;
+use nova_image_proxy::apis::nova::routes::ApiVersion;
 use nova_image_proxy::apis::nova::view::{self, Detail, ListView};
 use nova_image_proxy::glance::{Image, ImagePage};
 use nova_image_proxy::util::python_json;
@@ -29,7 +29,7 @@ pub fn holds(data: &[u8]) {
 fn links() -> LinkBase {
     LinkBase::new(
         "http://compute",
-        Api::V21,
+        ApiVersion::V21,
         Some("abc"),
         "http://glance:9292",
     )
