@@ -8,6 +8,7 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches benches
 COPY crates crates
 COPY src src
+COPY tests/support tests/support
 RUN cargo build --release --locked --bin nova-image-proxy
 
 FROM debian:bookworm-slim

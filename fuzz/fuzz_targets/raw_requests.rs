@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../properties/mod.rs"]
-mod properties;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::raw_requests::holds(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| test_support::properties::raw_requests::holds(data));

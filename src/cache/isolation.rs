@@ -150,6 +150,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::keystone::DigestKey;
     use crate::keystone::testing;
 
     /// The deciding values, in plain form.

@@ -225,7 +225,7 @@ impl Authenticator {
         expired: ExpiredTokens,
         context: &RequestContext<'_>,
     ) -> Result<Arc<Token>, AuthError> {
-        match keystone.cached(token, expired) {
+        match keystone.cached_with(token, expired) {
             Some(Ok(token)) => Ok(token),
             Some(Err(InvalidToken)) => Err(AuthError::Unauthorized),
             // Boxed, since most requests come with a token that is cached.
@@ -244,7 +244,7 @@ impl Authenticator {
         context: &RequestContext<'_>,
     ) -> Result<Arc<Token>, AuthError> {
         let _timer = context.observer.upstream_time().start();
-        let task = keystone.validate(token, expired);
+        let task = keystone.validate_with(token, expired);
         let task = self.spawner.run(context.ids.task_scope().run(task));
         let validated = timeout_at(context.timing.deadline, task).await;
         let validated = validated.map_err(|_| AuthError::Timeout)?;

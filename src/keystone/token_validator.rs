@@ -147,10 +147,19 @@ impl TokenValidator {
         }
     }
 
-    /// The cached result for a token, without a call to Keystone; `None` when the token must be
-    /// [validated](TokenValidator::validate).
+    /// The cached result for a token that has not expired, without a call to Keystone; `None` when the
+    /// token must be [validated](TokenValidator::validate).
     #[must_use]
-    pub fn cached(
+    pub fn cached(&self, text: &str) -> Option<Result<Arc<Token>, InvalidToken>> {
+        match self.parse(text) {
+            Ok(token) => self.cached_with(token, ExpiredTokens::Rejected),
+            Err(InvalidToken) => Some(Err(InvalidToken)),
+        }
+    }
+
+    /// As [`TokenValidator::cached`], for a token that may have expired.
+    #[must_use]
+    pub fn cached_with(
         &self,
         token: ClientToken<'_>,
         expired: ExpiredTokens,
@@ -185,7 +194,16 @@ impl TokenValidator {
     ///
     /// # Errors
     /// When the token is not valid, or when Keystone cannot say.
-    pub fn validate(
+    pub async fn validate(&self, text: &str) -> Result<Arc<Token>, Error> {
+        let token = self.parse(text)?;
+        self.validate_with(token, ExpiredTokens::Rejected).await
+    }
+
+    /// As [`TokenValidator::validate`], for a token that may have expired. The future borrows nothing.
+    ///
+    /// # Errors
+    /// As for [`TokenValidator::validate`].
+    pub fn validate_with(
         &self,
         token: ClientToken<'_>,
         expired: ExpiredTokens,

@@ -1,6 +1,5 @@
 //! The access log: one line for each request, whatever it holds.
 
-use crate::gateway::Gateway;
 use crate::telemetry::{glance, keystone, series};
 use nova_image_proxy::config::LogFormat;
 use nova_image_proxy::telemetry::log_writer::{FlushGuard, LogWriter};
@@ -12,6 +11,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+use test_support::TestGateway;
 
 /// A place to write to, which can be shut for a while.
 #[derive(Clone, Default)]
@@ -58,7 +58,7 @@ impl Write for Paper {
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// Asks for `path`, and gives the id of the request.
-async fn ask(gateway: &Gateway, path: &str, agent: &[u8], global: &str) -> String {
+async fn ask(gateway: &TestGateway, path: &str, agent: &[u8], global: &str) -> String {
     let answer = Client::new()
         .get(format!("{}{path}", gateway.base()))
         .header("X-Auth-Token", "a-token")
@@ -89,7 +89,7 @@ async fn each_request_is_a_line_whatever_it_holds() {
     let settings = settings
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    let gateway = Gateway::logging(&settings, log);
+    let gateway = TestGateway::logging(&settings, log);
     let global = "req-11111111-2222-4333-8444-555555555555";
     let odd = b"\"}\t\\ \xff\x80\x9b[31m {\"status\":200}".as_slice();
     let long = "x".repeat(3000);
@@ -184,7 +184,7 @@ async fn each_request_is_a_line_whatever_it_holds() {
 async fn a_line_of_text_says_the_same() {
     let paper = Paper::default();
     let (log, flush) = paper.sink(1 << 20);
-    let gateway = Gateway::logging(&[], log);
+    let gateway = TestGateway::logging(&[], log);
     let answer = Client::new()
         .get(format!("{}/v2.1/images", gateway.base()))
         .header("User-Agent", "a \"quoted\" one")
@@ -220,7 +220,7 @@ async fn a_line_of_text_says_the_same() {
 #[tokio::test]
 async fn a_trace_is_passed_on_to_keystone_and_glance() {
     let (keystone, glance) = (keystone().await, glance(Duration::ZERO).await);
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("KEYSTONE__AUTH_URL", &keystone.url()),
         ("GLANCE__ENDPOINTS", &glance.uri()),
     ]);
@@ -242,7 +242,7 @@ async fn the_client_behind_a_trusted_proxy_is_logged_and_the_proxy_too() {
         ("LOG__FORMAT", "json"),
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
     ];
-    let gateway = Gateway::logging(&settings, log);
+    let gateway = TestGateway::logging(&settings, log);
     let request = Client::new()
         .get(format!("{}/v2.1/images", gateway.base()))
         .header("X-Forwarded-For", "192.0.2.1, 203.0.113.9");
@@ -259,7 +259,7 @@ async fn the_client_behind_a_trusted_proxy_is_logged_and_the_proxy_too() {
 async fn probes_get_no_line_and_are_counted() {
     let paper = Paper::default();
     let (log, flush) = paper.sink(1 << 20);
-    let gateway = Gateway::logging(&[("LOG__FORMAT", "oslo")], log);
+    let gateway = TestGateway::logging(&[("LOG__FORMAT", "oslo")], log);
     for (path, agent) in [
         ("/", "kube-probe/1.30"),
         ("/v2.1/", "osa-proxy-healthcheck"),
@@ -292,7 +292,7 @@ async fn probes_get_no_line_and_are_counted() {
 async fn the_access_log_can_be_switched_off() {
     let paper = Paper::default();
     let (log, flush) = paper.sink(1 << 20);
-    let gateway = Gateway::logging(&[("LOG__ACCESS", "false")], log);
+    let gateway = TestGateway::logging(&[("LOG__ACCESS", "false")], log);
     let answer = reqwest::get(format!("{}/v2.1/images", gateway.base())).await;
     assert_eq!(answer.unwrap().status(), 200);
     drop(gateway);
@@ -305,7 +305,7 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_its_losses_are_counted(
     let paper = Paper::default();
     paper.shut(true);
     let (log, flush) = paper.sink(16 << 10);
-    let gateway = Gateway::logging(&[("LOG__FORMAT", "json")], log);
+    let gateway = TestGateway::logging(&[("LOG__FORMAT", "json")], log);
     let client = Client::new();
     let mut requests = 0;
     let lost = |series: HashMap<String, f64>| series["log_lines_dropped_total"];

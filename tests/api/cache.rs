@@ -1,12 +1,12 @@
 //! The answer cache, from outside: a Glance that is slow, or late, or gone, behind the gateway.
 
-use crate::connection::{Answer, Connection};
-use crate::gateway::Gateway;
 use rstest::rstest;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::TestGateway;
+use test_support::client::{self, RawClient, Response};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
@@ -91,25 +91,25 @@ impl Respond for OneImage {
     }
 }
 
-fn gateway(glance: &MockServer, settings: &[(&str, &str)]) -> Gateway {
+fn gateway(glance: &MockServer, settings: &[(&str, &str)]) -> TestGateway {
     let uri = glance.uri();
     let usual = [
         ("AUTH__MODE", "none"),
         ("GLANCE__ENDPOINTS", uri.as_str()),
         ("CACHE__TTL", "1h"),
     ];
-    Gateway::start(&[&usual, settings].concat())
+    TestGateway::start(&[&usual, settings].concat())
 }
 
 async fn calls(glance: &MockServer) -> usize {
     glance.received_requests().await.unwrap().len()
 }
 
-fn source(answer: &Answer) -> &str {
+fn source(answer: &Response) -> &str {
     answer.header("cache-status").unwrap_or("none")
 }
 
-fn n(answer: &Answer) -> String {
+fn n(answer: &Response) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     let body = answer.json();
     let image = if body["images"].is_array() {
@@ -120,7 +120,7 @@ fn n(answer: &Answer) -> String {
     image["metadata"]["n"].as_str().unwrap().to_owned()
 }
 
-fn write(client: &mut Connection, n: &str) -> u16 {
+fn write(client: &mut RawClient, n: &str) -> u16 {
     client.put(ITEM, &json!({"meta": {"n": n}})).status
 }
 
@@ -132,7 +132,7 @@ const BYPASS: &str = "nova-image-proxy; fwd=bypass; detail=write-pending";
 async fn a_read_is_answered_again_without_glance_and_a_write_ends_that() {
     let (_, server) = OneImage::start().await;
     let gateway = gateway(&server, &[]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     for path in [SHOW, LIST] {
         let first = client.get(path);
         assert_eq!(source(&first), MISS);
@@ -152,7 +152,7 @@ async fn a_read_is_answered_again_without_glance_and_a_write_ends_that() {
 async fn what_a_link_shows_is_part_of_what_is_asked() {
     let (_, server) = OneImage::start().await;
     let gateway = gateway(&server, &[]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     assert_eq!(source(&client.get(SHOW)), MISS);
     for path in [SHOW.replace("v2.1", "v2"), SHOW.replace("v2.1", "v2.1/abc")] {
         let answer = client.get(&path);
@@ -166,7 +166,7 @@ async fn what_a_link_shows_is_part_of_what_is_asked() {
 async fn with_the_cache_off_every_read_asks_glance_and_no_header_speaks_of_a_cache() {
     let (_, server) = OneImage::start().await;
     let gateway = gateway(&server, &[("CACHE__ENABLED", "false")]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     for _ in 0..3 {
         assert_eq!(source(&client.get(SHOW)), "none");
     }
@@ -178,7 +178,7 @@ async fn an_image_that_is_coming_into_being_is_looked_at_again_after_a_second() 
     let (glance, server) = OneImage::start().await;
     glance.set(|state| state.status = "saving");
     let gateway = gateway(&server, &[]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     let started = Instant::now();
     assert_eq!(client.get(SHOW).json()["image"]["status"], "SAVING");
     glance.set(|state| state.status = "active");
@@ -196,19 +196,21 @@ async fn a_thousand_clients_with_the_same_question_cost_glance_one_call() {
     let (glance, server) = OneImage::start().await;
     glance.set(|state| state.read_delay = Duration::from_millis(800));
     let gateway = gateway(&server, &[]);
-    let mut clients: Vec<_> = (0..1001).map(|_| Connection::to(gateway.base())).collect();
+    let mut clients: Vec<_> = (0..1001)
+        .map(|_| RawClient::connect(gateway.base()).unwrap())
+        .collect();
     // The one that begins the call leaves before its answer is there.
     let mut first = clients.remove(0);
-    first.send("GET", LIST, &[], "");
+    first.send_request(&client::Request::get(LIST)).unwrap();
     while calls(&server).await == 0 {
         thread::sleep(Duration::from_millis(1));
     }
     drop(first);
     for client in &mut clients {
-        client.send("GET", LIST, &[], "");
+        client.send_request(&client::Request::get(LIST)).unwrap();
     }
     for client in &mut clients {
-        assert_eq!(n(&client.receive()), "old");
+        assert_eq!(n(&client.receive().unwrap()), "old");
     }
     assert_eq!(calls(&server).await, 1);
 }
@@ -217,11 +219,11 @@ async fn a_thousand_clients_with_the_same_question_cost_glance_one_call() {
 async fn a_write_that_overtakes_a_slow_read_is_seen_by_the_next_one() {
     let (glance, server) = OneImage::start().await;
     let gateway = gateway(&server, &[]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     glance.set(|state| state.read_delay = Duration::from_millis(700));
     let mut slow = [SHOW, LIST].map(|path| {
-        let mut slow = Connection::to(gateway.base());
-        slow.send("GET", path, &[], "");
+        let mut slow = RawClient::connect(gateway.base()).unwrap();
+        slow.send_request(&client::Request::get(path)).unwrap();
         slow
     });
     while calls(&server).await < 2 {
@@ -234,7 +236,7 @@ async fn a_write_that_overtakes_a_slow_read_is_seen_by_the_next_one() {
         assert_eq!(n(&client.get(path)), "new");
     }
     for slow in &mut slow {
-        assert_eq!(n(&slow.receive()), "old");
+        assert_eq!(n(&slow.receive().unwrap()), "old");
     }
     for path in [SHOW, LIST] {
         assert_eq!(n(&client.get(path)), "new");
@@ -245,7 +247,7 @@ async fn a_write_that_overtakes_a_slow_read_is_seen_by_the_next_one() {
 async fn a_write_whose_client_leaves_is_seen_when_it_is_done() {
     let (glance, server) = OneImage::start().await;
     let gateway = gateway(&server, &[]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     for path in [SHOW, LIST] {
         assert_eq!(n(&client.get(path)), "old");
     }
@@ -253,9 +255,16 @@ async fn a_write_whose_client_leaves_is_seen_when_it_is_done() {
         state.write_delay = Duration::from_millis(300);
         state.lands_after = Duration::from_millis(200);
     });
-    let mut leaver = Connection::to(gateway.base());
+    let mut leaver = RawClient::connect(gateway.base()).unwrap();
     let before = calls(&server).await;
-    leaver.send("PUT", ITEM, &[], &json!({"meta": {"n": "new"}}).to_string());
+    let body = json!({"meta": {"n": "new"}}).to_string();
+    let write = client::Request {
+        method: "PUT",
+        path: ITEM,
+        headers: vec![("Content-Type", "application/json")],
+        body: Some(body.as_bytes()),
+    };
+    leaver.send_request(&write).unwrap();
     // The write's own read, and its PATCH.
     while calls(&server).await < before + 2 {
         thread::sleep(Duration::from_millis(1));
@@ -274,7 +283,7 @@ async fn a_write_whose_client_leaves_is_seen_when_it_is_done() {
 async fn a_write_that_times_out_and_lands_late_is_seen_as_soon_as_it_lands() {
     let (glance, server) = OneImage::start().await;
     let gateway = gateway(&server, &[("GLANCE__TIMEOUT", "2s")]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     for path in [SHOW, LIST] {
         assert_eq!(n(&client.get(path)), "old");
     }
@@ -312,7 +321,7 @@ async fn an_answer_past_its_time_is_given_while_glance_fails_where_the_operator_
         ("CACHE__STALE_IF_ERROR", stale_if_error),
     ];
     let gateway = gateway(&server, &settings);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     assert_eq!(n(&client.get(LIST)), "old");
     thread::sleep(Duration::from_millis(150));
     glance.set(|state| state.refuse_with = Some(503));
@@ -336,10 +345,12 @@ async fn an_answer_past_its_time_is_given_while_glance_fails_where_the_operator_
 async fn without_keystone_a_token_has_its_own_answers_until_glance_refuses_it() {
     let (glance, server) = OneImage::start().await;
     let gateway = gateway(&server, &[("AUTH__MODE", "passthrough")]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     let mut ask = |token: &str, path: &str| {
-        client.send("GET", path, &[("X-Auth-Token", token)], "");
-        client.receive()
+        client.exchange(&client::Request {
+            headers: vec![("X-Auth-Token", token)],
+            ..client::Request::get(path)
+        })
     };
     assert_eq!(source(&ask("one", SHOW)), MISS);
     assert_eq!(source(&ask("one", SHOW)), HIT);
@@ -360,10 +371,14 @@ async fn keystone_is_asked_again_about_a_token_that_glance_refuses() {
         ("KEYSTONE__AUTH_URL", url.as_str()),
     ];
     let gateway = gateway(&server, &settings);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     let mut ask = |path: &str| {
-        client.send("GET", path, &[("X-Auth-Token", "a-token")], "");
-        client.receive().status
+        client
+            .exchange(&client::Request {
+                headers: vec![("X-Auth-Token", "a-token")],
+                ..client::Request::get(path)
+            })
+            .status
     };
     assert_eq!((ask(SHOW), ask(LIST)), (200, 200));
     assert_eq!(keystone.validations().await, 1);
@@ -378,7 +393,7 @@ async fn keystone_is_asked_again_about_a_token_that_glance_refuses() {
 async fn errors_are_not_kept() {
     let (glance, server) = OneImage::start().await;
     let gateway = gateway(&server, &[]);
-    let mut client = Connection::to(gateway.base());
+    let mut client = RawClient::connect(gateway.base()).unwrap();
     for status in [404, 403, 503, 500] {
         glance.set(|state| state.refuse_with = Some(status));
         assert_ne!(client.get(SHOW).status, 200);

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::client::{self, Request, Response};
+use test_support::{GatewayProcess, gateway_command};
 
 use embedded_glance::{EmbeddedGlance, Settings};
 use proxy::{Mode, Proxy};
 use serde_json::{Value, json};
-
-use crate::process::Process;
-use crate::raw::{self, Answer, Request};
 
 mod proxy;
 
@@ -69,13 +68,13 @@ struct Gate<'g> {
 
 impl<'g> Gate<'g> {
     /// Before any trouble.
-    fn before(gateway: &'g Process) -> Self {
+    fn before(gateway: &'g GatewayProcess) -> Self {
         let request = Request {
             method: "GET",
             path: "/v2.1/images",
             ..Request::default()
         };
-        let list = raw::send(gateway.base(), &request).unwrap().json();
+        let list = client::send(gateway.base(), &request).unwrap().json();
         Self {
             base: gateway.base(),
             images: list["images"].as_array().unwrap().len(),
@@ -105,7 +104,7 @@ impl<'g> Gate<'g> {
         method: &str,
         path: &str,
         body: Option<&str>,
-    ) -> Answer {
+    ) -> Response {
         let headers = body.map_or_else(Vec::new, |_| vec![("Content-Type", "application/json")]);
         let request = Request {
             method,
@@ -114,7 +113,7 @@ impl<'g> Gate<'g> {
             body: body.map(str::as_bytes),
         };
         let started = Instant::now();
-        let answer = raw::send(self.base, &request)
+        let answer = client::send(self.base, &request)
             .unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"));
         let duration = started.elapsed();
         assert!(
@@ -187,7 +186,7 @@ impl Client {
     }
 }
 
-fn assert_fault(path: &str, answer: &Answer) {
+fn assert_fault(path: &str, answer: &Response) {
     let name = match answer.status {
         502 => "computeFault",
         503 => "serviceUnavailable",
@@ -202,7 +201,7 @@ fn clients(glance: &str) -> Vec<Client> {
         let fields = json!({"name": format!("chaos {number}"), "written": "0",
             "disk_format": "raw", "container_format": "bare"});
         let url = format!("{glance}/v2/images");
-        let made = raw::call(
+        let made = client::call(
             "POST",
             &url,
             None,
@@ -278,18 +277,21 @@ fn troubled_times(gate: &Gate, clients: &mut [Client], proxies: &mut [Proxy], se
     })
 }
 
-fn gateway(proxies: &[Proxy], cache: &str) -> Process {
+fn gateway(proxies: &[Proxy], cache: &str) -> GatewayProcess {
     let urls: Vec<_> = proxies.iter().map(Proxy::url).collect();
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-    Process::start(&[
-        ("AUTH__MODE", "none"),
-        ("GLANCE__ENDPOINTS", &urls.join(",")),
-        ("GLANCE__TIMEOUT", &millis(CALL)),
-        ("SERVER__REQUEST_TIMEOUT", &millis(REQUEST)),
-        ("CACHE__ENABLED", cache),
-        ("LOG__ACCESS", "false"),
-        ("LOG__LEVEL", "warn"),
-    ])
+    GatewayProcess::start(
+        gateway_command!(),
+        &[
+            ("AUTH__MODE", "none"),
+            ("GLANCE__ENDPOINTS", &urls.join(",")),
+            ("GLANCE__TIMEOUT", &millis(CALL)),
+            ("SERVER__REQUEST_TIMEOUT", &millis(REQUEST)),
+            ("CACHE__ENABLED", cache),
+            ("LOG__ACCESS", "false"),
+            ("LOG__LEVEL", "warn"),
+        ],
+    )
 }
 
 fn chaos(endpoints: usize, cache: &str) {
@@ -336,7 +338,7 @@ fn chaos(endpoints: usize, cache: &str) {
 }
 
 /// Waits until no more descriptors are open than before, but for a few kept connections.
-fn settle(gateway: &Process, before: usize) -> usize {
+fn settle(gateway: &GatewayProcess, before: usize) -> usize {
     let started = Instant::now();
     loop {
         let now = gateway.descriptors();

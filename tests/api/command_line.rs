@@ -2,24 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
+use test_support::{GatewayProcess, gateway_command};
 
 use assert_cmd::assert::OutputAssertExt as _;
 use rstest::rstest;
 
-/// The binary, without the settings of whoever runs the tests.
-pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nova-image-proxy"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("NOVA_IMAGE_PROXY") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
 /// The binary, serving on a free port with these settings, and the lines it prints.
-pub fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + use<>) {
-    let mut command = binary();
+fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String> + use<>) {
+    let mut command = gateway_command!();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
     command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
     for (name, value) in settings {
@@ -32,13 +22,7 @@ pub fn serve(settings: &[(&str, &str)]) -> (Running, impl Iterator<Item = String
 }
 
 /// Kills and reaps a process.
-pub struct Running(pub Child);
-
-impl Running {
-    pub fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
+struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -147,7 +131,7 @@ fn a_forgotten_key_is_named_and_nothing_is_served(
     #[case] message: &str,
     #[values("serve", "check")] subcommand: &str,
 ) {
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.arg(subcommand);
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
     for (name, value) in settings {
@@ -188,15 +172,15 @@ fn a_settings_file_counts_before_and_after_the_subcommand_and_by_the_variable() 
     );
     let (first, second) = (first.path(), second.path());
     let max_images = |command: &mut Command| checked(command)["glance"]["max_images"].clone();
-    let before = max_images(binary().arg("--config").arg(first).arg("check"));
-    let after = max_images(binary().arg("check").arg("-c").arg(first));
+    let before = max_images(gateway_command!().arg("--config").arg(first).arg("check"));
+    let after = max_images(gateway_command!().arg("check").arg("-c").arg(first));
     let variable = "NOVA_IMAGE_PROXY_CONFIG";
-    let by_variable = max_images(binary().arg("check").env(variable, first));
+    let by_variable = max_images(gateway_command!().arg("check").env(variable, first));
     assert_eq!(
         (before, after, by_variable),
         (77.into(), 77.into(), 77.into())
     );
-    let mut both = binary();
+    let mut both = gateway_command!();
     both.arg("-c").arg(first).arg("check").arg("-c").arg(second);
     assert_eq!(max_images(&mut both), 78);
     // The arguments win over the variable.
@@ -221,14 +205,14 @@ fn a_settings_file_that_is_missing_or_empty_serves_nothing(
             "FILE" => file,
             word => word,
         });
-        is_refused(binary().args(arguments), message);
+        is_refused(gateway_command!().args(arguments), message);
     }
 }
 
 #[test]
 fn wrong_arguments_have_a_code_of_their_own() {
-    binary().arg("--confg").assert().code(2);
-    let output = binary().arg("--help").output().unwrap();
+    gateway_command!().arg("--confg").assert().code(2);
+    let output = gateway_command!().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     for part in ["Examples:", "NOVA_IMAGE_PROXY_CONFIG", "Exit codes:", "78"] {
         assert!(help.contains(part), "{help}");
@@ -240,7 +224,7 @@ fn a_variable_that_is_not_utf_8_is_an_error() {
     use std::os::unix::ffi::OsStrExt as _;
     let value = std::ffi::OsStr::from_bytes(b"http://\xff");
     for subcommand in ["serve", "check"] {
-        let mut command = binary();
+        let mut command = gateway_command!();
         command.env("NOVA_IMAGE_PROXY__GLANCE__ENDPOINTS", value);
         is_refused(
             command.arg(subcommand),
@@ -256,21 +240,21 @@ fn a_variable_with_one_underscore_is_told() {
         "NOVA_IMAGE_PROXY__SERVER__LISTEN",
     );
     let warning = format!("{name} has no effect; settings have two underscores: {meant}");
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.env(name, "127.0.0.1:1");
     command.env("NOVA_IMAGE_PROXY_PORT", "tcp://10.0.0.1:8774");
     let warned = command.arg("check").assert().success();
     warned.stderr(format!("nova-image-proxy: {warning}\n"));
 
     let settings = [("SERVER__LISTEN", "127.0.0.1:0")];
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.env(name, "127.0.0.1:1");
-    let process = crate::restart::Process::start(command, &settings);
+    let process = GatewayProcess::spawn(command, &settings);
     wait_for(&process, &warning);
 }
 
 /// Waits until a line of the log holds `text`, and returns the line.
-fn wait_for(process: &crate::restart::Process, text: &str) -> String {
+fn wait_for(process: &GatewayProcess, text: &str) -> String {
     for _ in 0..500 {
         if let Some(line) = process.log().lines().find(|line| line.contains(text)) {
             return line.to_owned();
@@ -293,7 +277,7 @@ fn a_line_of_the_log_says_which_cloud_is_served(
     #[case] fields: &[&str],
 ) {
     let settings = [&[("SERVER__LISTEN", "localhost:0")], settings].concat();
-    let process = crate::restart::Process::start(binary(), &settings);
+    let process = GatewayProcess::spawn(gateway_command!(), &settings);
     let line = wait_for(&process, ": serving ");
     let address = process.base().strip_prefix("http://").unwrap();
     assert!(line.contains(&format!("clients={address}")), "{line}");
@@ -311,7 +295,7 @@ fn check_prints_the_settings_in_force_and_no_secret() {
     )
     .unwrap();
     let check = |settings: &[(&str, &str)]| {
-        let mut command = binary();
+        let mut command = gateway_command!();
         command.arg("check").arg("--config").arg(file.path());
         command.envs(settings.iter().copied());
         command.output().unwrap()
@@ -351,7 +335,7 @@ fn an_address_that_is_taken_is_named() {
         ("SERVER__LISTEN", "server.listen"),
         ("ADMIN__LISTEN", "admin.listen"),
     ] {
-        let mut command = binary();
+        let mut command = gateway_command!();
         command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
         command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
         command.env(format!("NOVA_IMAGE_PROXY__{setting}"), &address);
@@ -370,7 +354,7 @@ fn an_address_that_is_taken_is_named() {
 #[case("oslo")]
 #[tokio::test]
 async fn the_log_is_complete_when_the_process_ends(#[case] format: &str) {
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
     command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
     command.env("NOVA_IMAGE_PROXY__LOG__FORMAT", format);
@@ -436,7 +420,7 @@ async fn the_log_is_complete_when_the_process_ends(#[case] format: &str) {
 async fn a_log_file_is_left_and_opened_again_at_sighup() {
     let folder = tempfile::tempdir().unwrap();
     let (path, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", "127.0.0.1:0");
     command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "127.0.0.1:0");
     command.env("NOVA_IMAGE_PROXY__LOG__FILE", &path);
@@ -492,7 +476,7 @@ async fn a_log_file_is_left_and_opened_again_at_sighup() {
 
 #[test]
 fn a_log_file_that_cannot_be_opened_is_told_at_start() {
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.env("NOVA_IMAGE_PROXY__LOG__FILE", "/no/such/folder/log");
     let output = command.output().unwrap();
     assert!(!output.status.success());

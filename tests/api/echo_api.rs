@@ -1,6 +1,5 @@
 //! A listener with an API that the gateway does not have: the HTTP layer knows none of its own.
 
-use crate::wire::{Wire, get};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use nova_image_proxy::server::Server;
 use nova_image_proxy::telemetry::metrics::{ApiLabels, Exposition, Metrics};
 use nova_image_proxy::util::byte_budget::ByteBudget;
 use std::time::Duration;
+use test_support::client::{RawClient, get};
 use tokio::sync::oneshot;
 
 /// Answers `GET /echo/{text}` with the text, and `POST /echo` with the body.
@@ -104,10 +104,10 @@ fn an_api_brings_routes_errors_and_labels_of_its_own() {
             server.run(stop, ready).await.unwrap();
         });
     });
-    let mut wire = Wire::connect(&format!("http://{}", address.recv().unwrap())).unwrap();
+    let mut wire = RawClient::connect(&format!("http://{}", address.recv().unwrap())).unwrap();
     let mut ask = |request: &str| {
         wire.send(request).unwrap();
-        let answer = wire.answer().unwrap();
+        let answer = wire.receive().unwrap();
         (answer.status, answer.text())
     };
     assert_eq!(ask(&get("/echo/abc")), (200, "abc".to_owned()));

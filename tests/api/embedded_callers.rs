@@ -2,14 +2,13 @@
 //! apart; and a reset, after which nothing cached is served.
 
 use serde_json::{Value, json};
-
-use crate::gateway::Gateway;
-use crate::raw::{Answer, Request, ask, send};
+use test_support::TestGateway;
+use test_support::client::{Request, Response, ask, send};
 
 const OWNER: &str = "project-a:user-a:member";
 const STRANGER: &str = "project-b:user-b:member";
 
-fn names(gateway: &Gateway, token: Option<&str>) -> Vec<String> {
+fn names(gateway: &TestGateway, token: Option<&str>) -> Vec<String> {
     let headers: Vec<(&str, &str)> = token
         .map(|token| ("X-Auth-Token", token))
         .into_iter()
@@ -22,20 +21,20 @@ fn names(gateway: &Gateway, token: Option<&str>) -> Vec<String> {
     images.iter().map(name).collect()
 }
 
-fn sees(gateway: &Gateway, token: Option<&str>) -> bool {
+fn sees(gateway: &TestGateway, token: Option<&str>) -> bool {
     names(gateway, token).iter().any(|name| name == "secret")
 }
 
 /// The embedded Glance, which the links of images name. The list is cached, so it is that of a caller
 /// of its own.
-fn glance(gateway: &Gateway) -> String {
+fn glance(gateway: &TestGateway) -> String {
     let headers = [("X-Auth-Token", "project-c:user-c:member")];
     let list = ask(gateway.base(), "GET", "/v2.1/images/detail", &headers, None).json();
     let link = list["images"][0]["links"][2]["href"].as_str().unwrap();
     link.split("/images/").next().unwrap().to_owned()
 }
 
-fn create(glance: &str) -> Answer {
+fn create(glance: &str) -> Response {
     let body = json!({"name": "secret", "visibility": "private"}).to_string();
     ask(
         glance,
@@ -48,7 +47,7 @@ fn create(glance: &str) -> Answer {
 
 #[test]
 fn named_callers_are_kept_apart_and_a_reset_empties_the_cache() {
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "none"),
         ("GLANCE__MODE", "embedded"),
         ("IDENTITY__LISTEN", "127.0.0.1:0"),

@@ -1,19 +1,18 @@
 //! The embedded Glance asked for by name in a gateway whose tokens Keystone judges.
 
 use std::collections::HashMap;
+use test_support::client::{self, Request, Response};
+use test_support::fake_keystone::{scoped, unscoped};
+use test_support::{FakeKeystone, TestGateway};
 
 use embedded_glance::{AuthenticationError, DEFAULT_PROJECT, EmbeddedGlance, Settings};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
-use crate::keystone::{StandIn, scoped, unscoped};
-use crate::raw::{self, Answer, Request};
-
 const PUBLIC: &str = "e3bedded-0000-4000-8000-000000000001";
 const PRIVATE: &str = "e3bedded-0000-4000-8000-000000000006";
 
-async fn start() -> (StandIn, Gateway) {
+async fn start() -> (FakeKeystone, TestGateway) {
     let member = ["member", "reader"];
     let mut limited = scoped("u1", DEFAULT_PROJECT, &member);
     limited["application_credential"] = json!({"id": "c", "name": "c", "access_rules": [
@@ -34,19 +33,19 @@ async fn start() -> (StandIn, Gateway) {
         ("unscoped".to_owned(), unscoped("u1")),
         ("limited".to_owned(), limited),
     ]);
-    let keystone = StandIn::start(tokens).await;
+    let keystone = FakeKeystone::start(tokens).await;
     let url = keystone.url();
-    let gateway = Gateway::start(&[("GLANCE__MODE", "embedded"), ("KEYSTONE__AUTH_URL", &url)]);
+    let gateway = TestGateway::start(&[("GLANCE__MODE", "embedded"), ("KEYSTONE__AUTH_URL", &url)]);
     (keystone, gateway)
 }
 
 fn send(
-    gateway: &Gateway,
+    gateway: &TestGateway,
     token: Option<&str>,
     method: &str,
     path: &str,
     body: Option<&Value>,
-) -> Answer {
+) -> Response {
     let body = body.map(Value::to_string);
     let request = Request {
         method,
@@ -57,10 +56,10 @@ fn send(
             .collect(),
         body: body.as_deref().map(str::as_bytes),
     };
-    raw::send(gateway.base(), &request).unwrap()
+    client::send(gateway.base(), &request).unwrap()
 }
 
-fn shows(gateway: &Gateway, token: Option<&str>, image: &str) -> u16 {
+fn shows(gateway: &TestGateway, token: Option<&str>, image: &str) -> u16 {
     let path = format!("/v2.1/images/{image}");
     send(gateway, token, "GET", &path, None).status
 }
@@ -128,7 +127,7 @@ async fn a_glance_whose_tokens_cannot_be_judged_is_unavailable() {
         path: "/v2/images",
         ..Request::default()
     };
-    assert_eq!(raw::send(base, &request).unwrap().status, 401);
+    assert_eq!(client::send(base, &request).unwrap().status, 401);
     request.headers = vec![("X-Auth-Token", "t")];
-    assert_eq!(raw::send(base, &request).unwrap().status, 503);
+    assert_eq!(client::send(base, &request).unwrap().status, 503);
 }

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use test_support::client::{IMAGE_PATCH, Request, Response, send};
 
 use serde_json::json;
-
-use crate::raw::{Answer, IMAGE_PATCH, Request, send};
 
 const WRITERS: u64 = 4;
 /// The least and the most time that a process lives, in milliseconds.
@@ -62,7 +61,7 @@ fn data(seed: u64, size: usize) -> Vec<u8> {
         .collect()
 }
 
-fn ask(base: &str, method: &str, path: &str, media: &str, body: Option<&[u8]>) -> Option<Answer> {
+fn ask(base: &str, method: &str, path: &str, media: &str, body: Option<&[u8]>) -> Option<Response> {
     let request = Request {
         method,
         path,

@@ -6,26 +6,26 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::client::{self, Request, Response};
+use test_support::fake_server::ReceivedRequest;
+use test_support::{FakeServer, GatewayProcess, Reply, TestGateway, gateway_command};
 
 use serde_json::{Value, json};
-
-use crate::gateway::Gateway;
-use crate::misbehaving_server::{self, Wire, answer};
-use crate::process::Process;
-use crate::raw::{self, Answer, Request};
-use crate::server::{Received, Server};
 
 const CLIENTS: usize = 8;
 
 /// A Glance that can be killed, and its address.
-fn glance(database: &str) -> (Process, String) {
+fn glance(database: &str) -> (GatewayProcess, String) {
     // Two processes may share a database, but not a folder for data.
     let data = format!("{database}.{:08x}", fastrand::u32(..));
-    let process = Process::start(&[
-        ("EMBEDDED__DATABASE", database),
-        ("EMBEDDED__DATA_DIR", &data),
-        ("LOG__ACCESS", "false"),
-    ]);
+    let process = GatewayProcess::start(
+        gateway_command!(),
+        &[
+            ("EMBEDDED__DATABASE", database),
+            ("EMBEDDED__DATA_DIR", &data),
+            ("LOG__ACCESS", "false"),
+        ],
+    );
     let images = get(process.base(), "/v2.1/images/detail");
     let link = images.json()["images"][0]["links"][2]["href"].clone();
     let address = link.as_str().unwrap().split("/images/").next().unwrap();
@@ -33,16 +33,16 @@ fn glance(database: &str) -> (Process, String) {
     (process, address)
 }
 
-fn get(base: &str, path: &str) -> Answer {
+fn get(base: &str, path: &str) -> Response {
     let request = Request {
         method: "GET",
         path,
         ..Request::default()
     };
-    raw::send(base, &request).unwrap_or_else(|error| panic!("{path}: {error}"))
+    client::send(base, &request).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn write(base: &str, image: &str, value: &str) -> Answer {
+fn write(base: &str, image: &str, value: &str) -> Response {
     let body = format!(r#"{{"metadata": {{"written": "{value}"}}}}"#);
     let path = format!("/v2.1/images/{image}/metadata");
     let request = Request {
@@ -51,7 +51,7 @@ fn write(base: &str, image: &str, value: &str) -> Answer {
         headers: vec![("Content-Type", "application/json")],
         body: Some(body.as_bytes()),
     };
-    raw::send(base, &request).unwrap()
+    client::send(base, &request).unwrap()
 }
 
 #[test]
@@ -61,13 +61,16 @@ fn no_read_fails_when_one_of_two_glances_is_killed() {
     let database = database.to_str().unwrap();
     let (mut first, first_at) = glance(database);
     let (second, second_at) = glance(database);
-    let gateway = Process::start(&[
-        ("AUTH__MODE", "none"),
-        ("GLANCE__ENDPOINTS", &format!("{first_at},{second_at}")),
-        ("CACHE__ENABLED", "false"),
-        ("LOG__ACCESS", "false"),
-        ("LOG__LEVEL", "info"),
-    ]);
+    let gateway = GatewayProcess::start(
+        gateway_command!(),
+        &[
+            ("AUTH__MODE", "none"),
+            ("GLANCE__ENDPOINTS", &format!("{first_at},{second_at}")),
+            ("CACHE__ENABLED", "false"),
+            ("LOG__ACCESS", "false"),
+            ("LOG__LEVEL", "info"),
+        ],
+    );
     let base = gateway.base();
     let list = get(base, "/v2.1/images/detail").json();
     let image = own_image(&list);
@@ -153,7 +156,7 @@ fn wait_for_more(reads: &AtomicUsize, more: usize, stop: &AtomicBool) {
 }
 
 /// A Glance with the images `newest`, …, 0, in this order, which responds 400 to a marker it does not know.
-fn paging_glance(newest: usize) -> impl Fn(&Received) -> Wire {
+fn paging_glance(newest: usize) -> impl Fn(&ReceivedRequest) -> Reply {
     move |request| {
         let (_, query) = request.path.split_once('?').unwrap();
         let value = |name: &str| {
@@ -164,7 +167,7 @@ fn paging_glance(newest: usize) -> impl Fn(&Received) -> Wire {
         let start = match value("marker") {
             None => newest + 1,
             Some(marker) if marker <= newest => marker,
-            Some(_) => return answer(400, "<html><body>marker not found</body></html>"),
+            Some(_) => return Reply::json(400, "<html><body>marker not found</body></html>"),
         };
         let end = start.saturating_sub(value("limit").unwrap());
         let images: Vec<_> = (end..start)
@@ -175,12 +178,12 @@ fn paging_glance(newest: usize) -> impl Fn(&Received) -> Wire {
         if end > 0 {
             page["next"] = json!(format!("/v2/images?marker={end}"));
         }
-        answer(200, page.to_string())
+        Reply::json(200, page.to_string())
     }
 }
 
-fn gateway_to(first: &Server, second: &Server) -> Gateway {
-    Gateway::start(&[
+fn gateway_to(first: &FakeServer, second: &FakeServer) -> TestGateway {
+    TestGateway::start(&[
         ("AUTH__MODE", "none"),
         (
             "GLANCE__ENDPOINTS",
@@ -194,7 +197,7 @@ fn gateway_to(first: &Server, second: &Server) -> Gateway {
 
 #[test]
 fn each_list_comes_from_one_endpoint_so_one_that_lags_fails_none() {
-    let [ahead, behind] = [49, 34].map(|newest| misbehaving_server::start(paging_glance(newest)));
+    let [ahead, behind] = [49, 34].map(|newest| FakeServer::scripted(paging_glance(newest)));
     let gateway = gateway_to(&ahead, &behind);
     let mut lengths = Vec::new();
     for _ in 0..10 {
@@ -220,14 +223,14 @@ fn each_list_comes_from_one_endpoint_so_one_that_lags_fails_none() {
 fn a_list_is_not_continued_by_an_endpoint_that_knows_none_of_its_images() {
     let calls = AtomicUsize::new(0);
     let whole = paging_glance(49);
-    let failing = misbehaving_server::start(move |request| {
+    let failing = FakeServer::scripted(move |request| {
         if calls.fetch_add(1, Ordering::Relaxed) == 0 {
             whole(request)
         } else {
-            answer(503, "")
+            Reply::json(503, "")
         }
     });
-    let behind = misbehaving_server::start(paging_glance(34));
+    let behind = FakeServer::scripted(paging_glance(34));
     let gateway = gateway_to(&failing, &behind);
     let list = get(gateway.base(), "/v2.1/images");
     assert_eq!(list.status, 503, "{}", list.text());

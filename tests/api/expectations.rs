@@ -1,10 +1,9 @@
 //! `Expect: 100-continue`: a body is asked for when it is wanted, and not before the token and the length are checked.
 
-use crate::gateway::Gateway;
-use crate::glance_stub;
-use crate::wire::Wire;
 use rstest::rstest;
 use std::time::Duration;
+use test_support::client::RawClient;
+use test_support::{FakeGlance, TestGateway};
 
 const BODY: &str = r#"{"metadata": {"k": "v"}}"#;
 
@@ -15,15 +14,15 @@ fn head(token: &str, length: &str) -> String {
     )
 }
 
-fn with_wire(check: impl FnOnce(Wire)) {
-    let glance = glance_stub::start(Duration::ZERO);
+fn with_wire(check: impl FnOnce(RawClient)) {
+    let glance = FakeGlance::start(Duration::ZERO);
     let url = glance.url();
     let settings = [
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", url.as_str()),
     ];
-    let gateway = Gateway::start(&settings);
-    check(Wire::connect(gateway.base()).unwrap());
+    let gateway = TestGateway::start(&settings);
+    check(RawClient::connect(gateway.base()).unwrap());
 }
 
 #[rstest]
@@ -33,10 +32,11 @@ fn a_body_that_is_wanted_is_asked_for(#[case] framing: &str, #[case] body: Strin
     with_wire(|mut wire| {
         for _ in 0..2 {
             wire.send(head("X-Auth-Token: t\r\n", framing)).unwrap();
-            let interim = wire.answer().unwrap();
-            assert_eq!(interim.head, "HTTP/1.1 100 Continue\n");
+            let interim = wire.receive().unwrap();
+            assert_eq!(interim.status_line, "HTTP/1.1 100 Continue");
+            assert_eq!(interim.headers, []);
             wire.send(&body).unwrap();
-            let answer = wire.answer().unwrap();
+            let answer = wire.receive().unwrap();
             assert_eq!((answer.status, answer.is_last()), (200, false));
         }
     });
@@ -53,7 +53,7 @@ fn a_head_that_is_refused_asks_for_no_body(
 ) {
     with_wire(|mut wire| {
         wire.send(head(token, framing)).unwrap();
-        let answer = wire.answer().unwrap();
+        let answer = wire.receive().unwrap();
         assert_eq!((answer.status, answer.is_last()), (status, true));
         assert!(wire.is_closed());
     });
@@ -65,7 +65,7 @@ fn a_body_that_came_along_is_not_asked_for() {
         let length = format!("Content-Length: {}\r\n", BODY.len());
         wire.send(head("X-Auth-Token: t\r\n", &length) + BODY)
             .unwrap();
-        let answer = wire.answer().unwrap();
+        let answer = wire.receive().unwrap();
         assert_eq!((answer.status, answer.is_last()), (200, false));
     });
 }

@@ -1,9 +1,9 @@
 //! What a client sees of the front, whatever Glance does.
 
-use crate::gateway::Gateway;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use test_support::TestGateway;
 use wiremock::matchers::{any, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -16,17 +16,17 @@ async fn glance(answer: ResponseTemplate) -> MockServer {
 }
 
 /// A gateway that leaves tokens to Glance.
-fn gateway(glance: &MockServer, settings: &[(&str, &str)]) -> Gateway {
+fn gateway(glance: &MockServer, settings: &[(&str, &str)]) -> TestGateway {
     let uri = glance.uri();
     let mut all = vec![
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", uri.as_str()),
     ];
     all.extend_from_slice(settings);
-    Gateway::start(&all)
+    TestGateway::start(&all)
 }
 
-async fn get(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Response {
+async fn get(gateway: &TestGateway, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = Client::new()
         .get(format!("{}{path}", gateway.base()))
         .header("X-Auth-Token", "a-token");

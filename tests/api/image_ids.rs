@@ -1,9 +1,8 @@
 //! Text that cannot be the id of an image: no operation takes it further than the gateway.
 
-use crate::gateway::Gateway;
-use crate::raw;
 use rstest::rstest;
 use serde_json::json;
+use test_support::{TestGateway, client};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
@@ -25,8 +24,8 @@ async fn glance(body: serde_json::Value) -> MockServer {
     server
 }
 
-fn gateway(glance: &MockServer, cache: &str) -> Gateway {
-    Gateway::start(&[
+fn gateway(glance: &MockServer, cache: &str) -> TestGateway {
+    TestGateway::start(&[
         ("AUTH__MODE", "none"),
         ("GLANCE__ENDPOINTS", glance.uri().as_str()),
         ("CACHE__ENABLED", cache),
@@ -57,7 +56,7 @@ async fn what_no_image_can_have_as_its_id_is_a_404_without_a_call(#[case] id: &s
         let gateway = gateway(&glance, cache);
         for (method, below, body) in OPERATIONS {
             let path = format!("/v2.1/images/{id}{below}");
-            let answer = raw::ask(gateway.base(), method, &path, &[], body);
+            let answer = client::ask(gateway.base(), method, &path, &[], body);
             let expected = json!({"itemNotFound": {"code": 404, "message": "Image not found."}});
             assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text());
             assert_eq!(answer.json(), expected, "{method} {path}");
@@ -73,7 +72,7 @@ async fn an_id_has_255_characters_at_most() {
     let gateway = gateway(&glance, "true");
     let show = |id: &str| {
         let path = format!("/v2.1/images/{id}");
-        raw::ask(gateway.base(), "GET", &path, &[], None).status
+        client::ask(gateway.base(), "GET", &path, &[], None).status
     };
     assert_eq!(show(&long), 200);
     assert_eq!(show(&format!("{long}x")), 404);
@@ -93,7 +92,7 @@ async fn a_document_that_is_not_the_image_s_is_a_502(#[case] document: serde_jso
             continue;
         }
         let path = format!("/v2.1/images/{ID}{below}");
-        let answer = raw::ask(gateway.base(), method, &path, &[], body);
+        let answer = client::ask(gateway.base(), method, &path, &[], body);
         assert_eq!(answer.status, 502, "{method} {path}: {}", answer.text());
     }
     let heard = glance.received_requests().await.unwrap();

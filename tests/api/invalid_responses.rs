@@ -7,14 +7,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::client::{self, Response};
+use test_support::fake_server::ReceivedRequest;
+use test_support::{FakeServer, GatewayProcess, Reply, TestGateway, gateway_command};
 
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
-use crate::misbehaving_server::{self, Wire, answer, answer_with};
-use crate::process::Process;
-use crate::raw::{self, Answer};
-use crate::server::{Received, Server};
 use table::{Case, Expected, cases};
 
 mod table;
@@ -43,9 +41,9 @@ const BROKEN_OFF: [&str; 11] = [
 
 /// A Glance that responds properly unless the path has the number of a case: `/v2/images/case-r-007` or
 /// `…&name=case-r-007`. With `case-w-007`, only the response to a change is the case's.
-fn glance() -> Server {
+fn glance() -> FakeServer {
     let cases = cases();
-    misbehaving_server::start(move |request| {
+    FakeServer::scripted(move |request| {
         let of_case = |mark: &str| {
             let number = request.path.split_once(mark)?.1.get(..3)?;
             let case = &cases[number.parse::<usize>().unwrap()];
@@ -62,14 +60,14 @@ fn glance() -> Server {
     })
 }
 
-fn proper(request: &Received) -> Wire {
+fn proper(request: &ReceivedRequest) -> Reply {
     match request.path.strip_prefix("/v2/images/") {
-        Some(id) => answer(200, IMAGE.replace("\"x\"", &format!("\"{id}\""))),
-        None => answer(200, LIST),
+        Some(id) => Reply::json(200, IMAGE.replace("\"x\"", &format!("\"{id}\""))),
+        None => Reply::json(200, LIST),
     }
 }
 
-fn start(glance: &Server, settings: &[(&str, &str)]) -> Gateway {
+fn start(glance: &FakeServer, settings: &[(&str, &str)]) -> TestGateway {
     let url = glance.url();
     let mut all = vec![
         ("AUTH__MODE", "passthrough"),
@@ -80,22 +78,22 @@ fn start(glance: &Server, settings: &[(&str, &str)]) -> Gateway {
         ("LOG__ACCESS", "false"),
     ];
     all.extend(settings);
-    Gateway::start(&all)
+    TestGateway::start(&all)
 }
 
-fn ask(base: &str, method: &str, path: &str, body: Option<&str>) -> Answer {
+fn ask(base: &str, method: &str, path: &str, body: Option<&str>) -> Response {
     let started = Instant::now();
-    let answer = raw::ask(base, method, path, &[("X-Auth-Token", "secret")], body);
+    let answer = client::ask(base, method, path, &[("X-Auth-Token", "secret")], body);
     let duration = started.elapsed();
     assert!(duration < PATIENCE, "{method} {path}: {duration:?}");
     answer
 }
 
-fn get(base: &str, path: &str) -> Answer {
+fn get(base: &str, path: &str) -> Response {
     ask(base, "GET", path, None)
 }
 
-fn assert_expected(what: &str, response: Expected, answer: &Answer) {
+fn assert_expected(what: &str, response: Expected, answer: &Response) {
     let fault =
         |name: &str, code: u16, message: &str| json!({name: {"code": code, "message": message}});
     let (status, expected, retry_after) = match response {
@@ -170,7 +168,7 @@ fn every_invalid_response_is_the_right_fault_and_no_write_is_repeated_blindly() 
     let checked = Mutex::new(BTreeSet::new());
     for_each(cases.len(), |number| {
         let Case { name, expected, .. } = &cases[number];
-        let check = |operation: &str, answer: &Answer| {
+        let check = |operation: &str, answer: &Response| {
             assert_expected(&format!("{name}: {operation}"), *expected, answer);
             checked
                 .lock()
@@ -227,15 +225,15 @@ fn images_of_the_wrong_types_are_shown_all_the_same() {
         format!(r#"{{"id": "x", "deep": {deep}, "block_device_mapping": "{deep}"}}"#),
     ];
     let kept = images.clone();
-    let server = misbehaving_server::start(move |request| match request.path.rsplit_once('/') {
+    let server = FakeServer::scripted(move |request| match request.path.rsplit_once('/') {
         Some((_, number)) if number.parse::<usize>().is_ok() => {
             let fields = kept[number.parse::<usize>().unwrap()]
                 .strip_suffix('}')
                 .unwrap();
             let comma = if fields == "{" { "" } else { ", " };
-            answer(200, format!(r#"{fields}{comma}"id": "{number}"}}"#))
+            Reply::json(200, format!(r#"{fields}{comma}"id": "{number}"}}"#))
         }
-        Some(_) | None => answer(200, format!(r#"{{"images": [{}]}}"#, kept.join(", "))),
+        Some(_) | None => Reply::json(200, format!(r#"{{"images": [{}]}}"#, kept.join(", "))),
     });
     let gateway = start(&server, &[]);
     for path in ["/v2.1/images", "/v2.1/images/detail"] {
@@ -260,13 +258,13 @@ fn a_million_properties_and_a_property_of_ten_mebibytes_are_shown() {
     }
     million.push('}');
     let large = format!(r#"{{"id": "large", "large": "{}"}}"#, "y".repeat(10 << 20));
-    let server = misbehaving_server::start(move |request| {
+    let server = FakeServer::scripted(move |request| {
         let image = if request.path.ends_with("million") {
             &million
         } else {
             &large
         };
-        answer(200, image)
+        Reply::json(200, image)
     });
     let gateway = start(
         &server,
@@ -292,7 +290,7 @@ fn a_million_properties_and_a_property_of_ten_mebibytes_are_shown() {
 /// A list whose `next` is none of Glance's business.
 #[test]
 fn a_next_is_a_marker_and_nothing_else() {
-    let elsewhere = misbehaving_server::start(proper);
+    let elsewhere = FakeServer::scripted(proper);
     let other = elsewhere.url();
     let page = |next: &Value| json!({"images": [{"id": "a"}], "next": next}).to_string();
     let circle = [
@@ -309,7 +307,7 @@ fn a_next_is_a_marker_and_nothing_else() {
     ];
     for next in circle {
         let body = page(&next);
-        let server = misbehaving_server::start(move |_| answer(200, &body));
+        let server = FakeServer::scripted(move |_| Reply::json(200, &body));
         let gateway = start(&server, &[]);
         let answer = get(gateway.base(), "/v2.1/images");
         assert_expected(&next.to_string(), Expected::BadGateway, &answer);
@@ -321,10 +319,10 @@ fn a_next_is_a_marker_and_nothing_else() {
 #[test]
 fn a_list_that_never_ends_ends_at_the_bound() {
     let count = AtomicUsize::new(0);
-    let server = misbehaving_server::start(move |_| {
+    let server = FakeServer::scripted(move |_| {
         let number = count.fetch_add(1, Ordering::Relaxed);
         let next = format!("/v2/images?marker={number}");
-        answer(
+        Reply::json(
             200,
             json!({"images": [{"id": number}], "next": next}).to_string(),
         )
@@ -345,9 +343,9 @@ fn a_list_that_never_ends_ends_at_the_bound() {
 
 #[test]
 fn a_redirect_is_never_followed_and_the_token_stays() {
-    let elsewhere = misbehaving_server::start(proper);
+    let elsewhere = FakeServer::scripted(proper);
     let target = elsewhere.url();
-    let server = misbehaving_server::start(move |request| {
+    let server = FakeServer::scripted(move |request| {
         let status = request
             .path
             .rsplit_once(['/', '-'])
@@ -355,7 +353,7 @@ fn a_redirect_is_never_followed_and_the_token_stays() {
             .1
             .parse()
             .unwrap();
-        answer_with(
+        Reply::json_with(
             status,
             &format!("Location: {target}{}\r\n", request.path),
             LIST,
@@ -382,7 +380,7 @@ fn a_redirect_is_never_followed_and_the_token_stays() {
 #[test]
 fn an_error_page_is_quoted_in_part() {
     let flood = "<h1>x</h1>\n\u{0}\u{7f}ü".repeat(1 << 18);
-    let server = misbehaving_server::start(move |_| answer(400, &flood));
+    let server = FakeServer::scripted(move |_| Reply::json(400, &flood));
     let gateway = start(&server, &[]);
     let answer = get(gateway.base(), "/v2.1/images/x");
     assert_eq!(answer.status, 400);
@@ -393,8 +391,8 @@ fn an_error_page_is_quoted_in_part() {
 /// A Glance, or a proxy before it, that takes no URI of this length.
 #[test]
 fn a_uri_that_is_too_long_for_glance_is_a_414() {
-    let server = misbehaving_server::start(|_| {
-        answer(414, "<html><body>Request-URI Too Long</body></html>")
+    let server = FakeServer::scripted(|_| {
+        Reply::json(414, "<html><body>Request-URI Too Long</body></html>")
     });
     let gateway = start(&server, &[]);
     let list = get(gateway.base(), "/v2.1/images?name=x");
@@ -408,7 +406,7 @@ fn a_uri_that_is_too_long_for_glance_is_a_414() {
 fn an_explanation_is_passed_on_without_html_escapes() {
     let page =
         "<html><body><h1>400 Bad Request</h1>\nC can&#x27;t be &lt;so&gt;<br /></body></html>";
-    let server = misbehaving_server::start(move |_| answer(400, page));
+    let server = FakeServer::scripted(move |_| Reply::json(400, page));
     let gateway = start(&server, &[]);
     let shown = get(gateway.base(), "/v2.1/images/x");
     assert_eq!(
@@ -422,9 +420,9 @@ fn an_explanation_is_passed_on_without_html_escapes() {
 #[test]
 fn a_thousand_writes_succeed_where_glance_closes_each_connection_silently() {
     let writes = 1000;
-    let glance = misbehaving_server::start(|_| {
+    let glance = FakeServer::scripted(|_| {
         let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", IMAGE.len());
-        Wire::ThenSilentClose(
+        Reply::ThenSilentClose(
             [head.as_bytes(), IMAGE.as_bytes()].concat(),
             Duration::from_millis(2),
         )
@@ -453,21 +451,24 @@ fn large_errors_and_pages_of_tiny_images_cost_little_memory() {
     let tiny = "{},".repeat(3 << 20);
     let page = format!(r#"{{"images": [{tiny}{{}}]}}"#);
     let error = format!(r#"{{"details": [{tiny}{{}}], "message": "no"}}"#);
-    let server = misbehaving_server::start(move |request| {
+    let server = FakeServer::scripted(move |request| {
         if request.path.starts_with("/v2/images/") {
-            answer(400, &error)
+            Reply::json(400, &error)
         } else {
-            answer(200, &page)
+            Reply::json(200, &page)
         }
     });
     let url = server.url();
-    let gateway = Process::start(&[
-        ("AUTH__MODE", "passthrough"),
-        ("GLANCE__ENDPOINTS", &url),
-        ("CACHE__ENABLED", "false"),
-        ("LOG__ACCESS", "false"),
-        ("LOG__LEVEL", "error"),
-    ]);
+    let gateway = GatewayProcess::start(
+        gateway_command!(),
+        &[
+            ("AUTH__MODE", "passthrough"),
+            ("GLANCE__ENDPOINTS", &url),
+            ("CACHE__ENABLED", "false"),
+            ("LOG__ACCESS", "false"),
+            ("LOG__LEVEL", "error"),
+        ],
+    );
     let before = gateway.memory();
     for _ in 0..3 {
         let shown = get(gateway.base(), "/v2.1/images/x");
@@ -485,16 +486,19 @@ fn large_errors_and_pages_of_tiny_images_cost_little_memory() {
 fn invalid_responses_cost_bounded_memory_and_leave_no_connections_behind() {
     let glance = glance();
     let url = glance.url();
-    let gateway = Process::start(&[
-        ("AUTH__MODE", "passthrough"),
-        ("GLANCE__ENDPOINTS", &url),
-        ("GLANCE__TIMEOUT", CALL),
-        ("CACHE__ENABLED", "false"),
-        ("GLANCE__MAX_ANSWER", "4194304"),
-        ("GLANCE__MAX_IN_FLIGHT", "8"),
-        ("LOG__ACCESS", "false"),
-        ("LOG__LEVEL", "error"),
-    ]);
+    let gateway = GatewayProcess::start(
+        gateway_command!(),
+        &[
+            ("AUTH__MODE", "passthrough"),
+            ("GLANCE__ENDPOINTS", &url),
+            ("GLANCE__TIMEOUT", CALL),
+            ("CACHE__ENABLED", "false"),
+            ("GLANCE__MAX_ANSWER", "4194304"),
+            ("GLANCE__MAX_IN_FLIGHT", "8"),
+            ("LOG__ACCESS", "false"),
+            ("LOG__LEVEL", "error"),
+        ],
+    );
     let base = gateway.base();
     assert_expected("before", Expected::Ok, &get(base, "/v2.1/images"));
     let (before, descriptors) = (gateway.memory(), gateway.descriptors());

@@ -4,18 +4,17 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use test_support::TestGateway;
+use test_support::client::{RawClient, Response, get};
 
 use rstest::rstest;
 use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::gateway::Gateway;
-use crate::wire::{Answer, Wire, get};
-
 const IMAGES: &str = "/v2.1/images";
 
-fn fault(answer: &Answer) -> (u16, String, Option<&str>) {
+fn fault(answer: &Response) -> (u16, String, Option<&str>) {
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     let name = body.as_object().unwrap().keys().next().unwrap().clone();
     assert_eq!(body[&name]["code"], answer.status);
@@ -23,7 +22,10 @@ fn fault(answer: &Answer) -> (u16, String, Option<&str>) {
 }
 
 /// A Glance with one image, and a gateway in front of it.
-async fn in_front_of(answer: ResponseTemplate, settings: &[(&str, &str)]) -> (MockServer, Gateway) {
+async fn in_front_of(
+    answer: ResponseTemplate,
+    settings: &[(&str, &str)],
+) -> (MockServer, TestGateway) {
     let glance = MockServer::start().await;
     Mock::given(any()).respond_with(answer).mount(&glance).await;
     let uri = glance.uri();
@@ -32,17 +34,17 @@ async fn in_front_of(answer: ResponseTemplate, settings: &[(&str, &str)]) -> (Mo
         ("GLANCE__ENDPOINTS", uri.as_str()),
     ];
     all.extend_from_slice(settings);
-    let gateway = Gateway::start(&all);
+    let gateway = TestGateway::start(&all);
     (glance, gateway)
 }
 
 #[test]
 fn half_a_head_is_a_408() {
-    let gateway = Gateway::start(&[("SERVER__HEAD_TIMEOUT", "300ms")]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&[("SERVER__HEAD_TIMEOUT", "300ms")]);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send("GET /v2.1/images HTTP/1.1\r\nHost: x\r\n")
         .unwrap();
-    let answer = wire.answer().unwrap();
+    let answer = wire.receive().unwrap();
     assert_eq!((answer.status, answer.is_last()), (408, true));
     assert!(wire.is_closed());
 }
@@ -51,10 +53,10 @@ fn half_a_head_is_a_408() {
 #[case::stops("GET /v2.1/images HTTP/1.1\r\nHo", Duration::from_secs(3600))]
 #[case::byte_by_byte("GET /v2.1/images HTTP/1.1\r\nX: ", Duration::from_millis(20))]
 fn half_a_head_later_on_closes_the_connection(#[case] sent: &str, #[case] pause: Duration) {
-    let gateway = Gateway::start(&[("SERVER__HEAD_TIMEOUT", "300ms")]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&[("SERVER__HEAD_TIMEOUT", "300ms")]);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send(get(IMAGES)).unwrap();
-    assert_eq!(wire.answer().unwrap().status, 200);
+    assert_eq!(wire.receive().unwrap().status, 200);
     wire.send(sent).unwrap();
     let started = Instant::now();
     if pause < Duration::from_secs(1) {
@@ -74,36 +76,36 @@ fn half_a_head_later_on_closes_the_connection(#[case] sent: &str, #[case] pause:
 
 #[test]
 fn a_head_that_is_sent_slowly_but_in_time_is_answered() {
-    let gateway = Gateway::start(&[("SERVER__HEAD_TIMEOUT", "20s")]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&[("SERVER__HEAD_TIMEOUT", "20s")]);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     for _ in 0..3 {
         for piece in get(IMAGES).as_bytes().chunks(20) {
             wire.send(piece).unwrap();
             sleep(Duration::from_millis(10));
         }
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
     }
 }
 
 #[test]
 fn a_body_that_does_not_come_is_a_408() {
-    let gateway = Gateway::start(&[("SERVER__BODY_TIMEOUT", "300ms")]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&[("SERVER__BODY_TIMEOUT", "300ms")]);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let head =
         "POST /v2.1/images/x/metadata HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{\"me";
     wire.send(head).unwrap();
-    let answer = wire.answer().unwrap();
+    let answer = wire.receive().unwrap();
     assert_eq!(fault(&answer), (408, "computeFault".into(), None));
     assert!(answer.is_last() && wire.is_closed());
 }
 
 #[test]
 fn a_silent_connection_is_closed() {
-    let gateway = Gateway::start(&[("SERVER__KEEP_ALIVE", "300ms")]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&[("SERVER__KEEP_ALIVE", "300ms")]);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     for _ in 0..2 {
         wire.send(get(IMAGES)).unwrap();
-        let answer = wire.answer().unwrap();
+        let answer = wire.receive().unwrap();
         assert_eq!((answer.status, answer.is_last()), (200, false));
     }
     let started = Instant::now();
@@ -120,8 +122,8 @@ fn huge_image() -> ResponseTemplate {
 }
 
 /// A socket that buffers little, so that its reader's pace is the server's.
-fn narrow(gateway: &Gateway) -> Wire {
-    let wire = Wire::connect(gateway.base()).unwrap();
+fn narrow(gateway: &TestGateway) -> RawClient {
+    let wire = RawClient::connect(gateway.base()).unwrap();
     socket2::SockRef::from(wire.stream())
         .set_recv_buffer_size(16 << 10)
         .unwrap();
@@ -146,9 +148,9 @@ async fn a_client_that_stops_reading_is_cut_off() {
     }
     assert!(rest < 20 << 20, "all {rest} bytes came");
     // Others are none the worse.
-    let mut other = Wire::connect(gateway.base()).unwrap();
+    let mut other = RawClient::connect(gateway.base()).unwrap();
     other.send(get("/v2.1/images/x")).unwrap();
-    assert!(other.answer().unwrap().body.len() > 20 << 20);
+    assert!(other.receive().unwrap().body.len() > 20 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,8 +191,8 @@ async fn one_request_too_many_is_refused_at_once_and_the_operator_still_answered
         ("ADMIN__LISTEN", admin.as_str()),
     ];
     let (glance, gateway) = in_front_of(slow, &settings).await;
-    let mut inside: Vec<Wire> = (0..2)
-        .map(|_| Wire::connect(gateway.base()).unwrap())
+    let mut inside: Vec<RawClient> = (0..2)
+        .map(|_| RawClient::connect(gateway.base()).unwrap())
         .collect();
     for wire in &mut inside {
         wire.send(get("/v2.1/images/x")).unwrap();
@@ -198,21 +200,21 @@ async fn one_request_too_many_is_refused_at_once_and_the_operator_still_answered
     while glance.received_requests().await.unwrap().len() < 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let mut outside = Wire::connect(gateway.base()).unwrap();
+    let mut outside = RawClient::connect(gateway.base()).unwrap();
     for path in ["/v2.1/images/x", "/v2.1/images/x", "/"] {
         outside.send(get(path)).unwrap();
-        let answer = outside.answer().unwrap();
+        let answer = outside.receive().unwrap();
         assert_eq!(
             fault(&answer),
             (503, "serviceUnavailable".into(), Some("5"))
         );
         assert!(answer.header("x-openstack-request-id").is_some());
     }
-    let mut operator = Wire::connect(&admin).unwrap();
+    let mut operator = RawClient::connect(&admin).unwrap();
     operator.send(get("/healthcheck")).unwrap();
-    assert_eq!(operator.answer().unwrap().status, 200);
+    assert_eq!(operator.receive().unwrap().status, 200);
     operator.send(get("/metrics")).unwrap();
-    let numbers = operator.answer().unwrap().text();
+    let numbers = operator.receive().unwrap().text();
     assert!(
         numbers.contains("nova_image_proxy_http_requests_rejected_total 3\n"),
         "{numbers}"
@@ -228,48 +230,48 @@ async fn one_request_too_many_is_refused_at_once_and_the_operator_still_answered
         assert!(numbers.contains(&line), "{line}{numbers}");
     }
     for wire in &mut inside {
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
     }
     outside.send(get("/v2.1/images/x")).unwrap();
-    assert_eq!(outside.answer().unwrap().status, 200);
+    assert_eq!(outside.receive().unwrap().status, 200);
 }
 
 #[test]
 fn one_connection_too_many_waits_for_its_turn() {
     let settings = [("SERVER__MAX_CONNECTIONS", "2"), ("SERVER__WORKERS", "1")];
-    let gateway = Gateway::start(&settings);
-    let mut inside: Vec<Wire> = (0..2)
-        .map(|_| Wire::connect(gateway.base()).unwrap())
+    let gateway = TestGateway::start(&settings);
+    let mut inside: Vec<RawClient> = (0..2)
+        .map(|_| RawClient::connect(gateway.base()).unwrap())
         .collect();
     for wire in &mut inside {
         wire.send(get(IMAGES)).unwrap();
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
     }
-    let mut outside = Wire::connect(gateway.base()).unwrap();
+    let mut outside = RawClient::connect(gateway.base()).unwrap();
     outside.send(get(IMAGES)).unwrap();
     outside
         .stream()
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
-    assert!(outside.answer().is_err(), "let in");
+    assert!(outside.receive().is_err(), "let in");
     inside.pop();
     outside
         .stream()
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    assert_eq!(outside.answer().unwrap().status, 200);
+    assert_eq!(outside.receive().unwrap().status, 200);
 }
 
 #[rstest]
 #[case(300, 200)]
 #[case(301, 414)]
 fn a_target_has_a_longest_length(#[case] length: usize, #[case] status: u16) {
-    let gateway = Gateway::start(&[("SERVER__MAX_URI", "300")]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&[("SERVER__MAX_URI", "300")]);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let start = "/v2.1/images?name=";
     wire.send(get(&format!("{start}{}", "x".repeat(length - start.len()))))
         .unwrap();
-    let answer = wire.answer().unwrap();
+    let answer = wire.receive().unwrap();
     assert_eq!((answer.status, answer.is_last()), (status, false));
     if status != 200 {
         assert_eq!(fault(&answer).1, "computeFault");

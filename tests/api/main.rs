@@ -5,11 +5,11 @@ mod access_log;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod cache_memory;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod command_line;
-#[cfg(test)]
-mod connection;
 #[cfg(test)]
 mod echo_api;
 #[cfg(test)]
@@ -25,21 +25,13 @@ mod endpoints;
 #[cfg(test)]
 mod expectations;
 #[cfg(test)]
-mod footprint;
-#[cfg(test)]
-mod fuzzed;
-#[cfg(test)]
-mod gateway;
-#[cfg(test)]
-mod glance_stub;
+mod fuzz_corpus;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
 mod image_ids;
 #[cfg(test)]
 mod invalid_responses;
-#[cfg(test)]
-mod keystone;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
@@ -49,26 +41,11 @@ mod memory;
 #[cfg(test)]
 mod metric_names;
 #[cfg(test)]
-mod misbehaving_server;
-#[cfg(test)]
 mod pipelining;
-#[cfg(test)]
-mod process;
-#[cfg(test)]
-#[path = "../../fuzz/properties/mod.rs"]
-mod properties;
-#[cfg(test)]
-#[path = "../openstack/raw.rs"]
-mod raw;
 #[cfg(test)]
 mod read_after_write;
 #[cfg(test)]
 mod recorded;
-#[cfg(test)]
-mod recording_upstream;
-#[cfg(test)]
-#[path = "../openstack/replay/mod.rs"]
-mod replay;
 #[cfg(test)]
 mod request_table;
 #[cfg(test)]
@@ -80,13 +57,8 @@ mod reverse_proxy;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-#[path = "../openstack/server.rs"]
-mod server;
-#[cfg(test)]
 mod slow_clients;
 #[cfg(test)]
 mod telemetry;
-#[cfg(test)]
-mod wire;
 #[cfg(test)]
 mod writes;

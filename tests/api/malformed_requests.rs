@@ -2,9 +2,8 @@
 //! gateway take one request for two, or two for one.
 
 use serde_json::Value;
-
-use crate::gateway::Gateway;
-use crate::wire::{Answer, Wire, get};
+use test_support::TestGateway;
+use test_support::client::{RawClient, Response, get};
 
 mod content;
 
@@ -20,21 +19,21 @@ enum Then {
 
 use Then::{On, Over, Refused};
 
-fn gateway() -> Gateway {
-    Gateway::start(&[])
+fn gateway() -> TestGateway {
+    TestGateway::start(&[])
 }
 
 /// Sends each input with a request behind it, and looks at all that comes back.
 fn all_hold(inputs: &[(&str, Vec<u8>, Then)]) {
     let gateway = gateway();
     for (name, input, then) in inputs {
-        let mut wire = Wire::connect(gateway.base()).unwrap();
+        let mut wire = RawClient::connect(gateway.base()).unwrap();
         wire.send([input.as_slice(), get("/v2.1").as_bytes()].concat())
             .unwrap();
         let mut answers = |statuses: &[u16]| {
             for status in statuses {
                 let answer = wire
-                    .answer()
+                    .receive()
                     .unwrap_or_else(|error| panic!("{name}: {error}"));
                 assert_eq!(answer.status, *status, "{name}: {answer:?}");
                 is_told(name, &answer);
@@ -45,7 +44,7 @@ fn all_hold(inputs: &[(&str, Vec<u8>, Then)]) {
                 answers(statuses);
                 answers(&[200]);
                 wire.send(get("/v2.1")).unwrap();
-                assert_eq!(wire.answer().unwrap().status, 200, "{name}");
+                assert_eq!(wire.receive().unwrap().status, 200, "{name}");
             }
             Over(statuses) => {
                 answers(statuses);
@@ -53,7 +52,7 @@ fn all_hold(inputs: &[(&str, Vec<u8>, Then)]) {
             }
             Refused => {
                 let answer = wire
-                    .answer()
+                    .receive()
                     .unwrap_or_else(|error| panic!("{name}: {error}"));
                 let text = answer.text();
                 assert_eq!(
@@ -68,11 +67,15 @@ fn all_hold(inputs: &[(&str, Vec<u8>, Then)]) {
 }
 
 /// An answer is HTTP without surprises, and a fault is one of Nova's.
-fn is_told(name: &str, answer: &Answer) {
-    for line in answer.head.lines() {
+fn is_told(name: &str, answer: &Response) {
+    let headers = answer
+        .headers
+        .iter()
+        .flat_map(|(name, value)| [name, value]);
+    for text in headers.chain([&answer.status_line]) {
         assert!(
-            line.bytes().all(|byte| (0x20..0x7f).contains(&byte)),
-            "{name}: {line:?}"
+            text.bytes().all(|byte| (0x20..0x7f).contains(&byte)),
+            "{name}: {text:?}"
         );
     }
     if answer
@@ -381,12 +384,12 @@ fn the_rest_of_http_is_answered_as_it_should_be() {
 #[test]
 fn http_1_0_is_over_with_its_answer() {
     let gateway = gateway();
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send("GET /v2.1/images/x HTTP/1.0\r\n\r\n").unwrap();
-    assert_eq!(wire.answer().unwrap().status, 404);
+    assert_eq!(wire.receive().unwrap().status, 404);
     assert!(wire.is_closed());
     // Without a Host, links name the address that was reached.
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send("GET /v2.1 HTTP/1.0\r\n\r\n").unwrap();
     let text = String::from_utf8(wire.rest().unwrap()).unwrap();
     assert!(

@@ -1,11 +1,6 @@
 //! The memory of the process under clients and servers that try to fill it. The bounds are in docs/memory.md; the
 //! figures that these tests print, too.
 
-use crate::gateway::Gateway;
-use crate::misbehaving_server::{self, Wire as Script};
-use crate::process::Process;
-use crate::server::Server;
-use crate::wire::{Answer, Wire, get};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read as _, Write as _};
@@ -14,6 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
+use test_support::client::{RawClient, Response, get};
+use test_support::{FakeServer, GatewayProcess, Reply, TestGateway, gateway_command};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,14 +45,14 @@ fn until(what: &str, is_true: impl Fn() -> bool) {
 
 /// A process of its own before a Glance, and the address of its admin listener.
 struct Subject {
-    process: Process,
+    process: GatewayProcess,
     admin: String,
     /// Resident memory before the load, in KiB.
     before: u64,
 }
 
 impl Subject {
-    fn start(glance: &Server, settings: &[(&str, &str)]) -> Self {
+    fn start(glance: &FakeServer, settings: &[(&str, &str)]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let admin = free.local_addr().unwrap().to_string();
         drop(free);
@@ -68,7 +65,7 @@ impl Subject {
             ("LOG__LEVEL", "error"),
             ("ADMIN__LISTEN", admin.as_str()),
         ];
-        let process = Process::start(&[&usual, settings].concat());
+        let process = GatewayProcess::start(gateway_command!(), &[&usual, settings].concat());
         // Some requests first, so that what the libraries set up once is not counted.
         for _ in 0..20 {
             ask(process.base(), "/v2.1");
@@ -110,10 +107,10 @@ fn metric(admin: &str, name: &str) -> u64 {
     value.unwrap().parse().unwrap()
 }
 
-fn ask(base: &str, path: &str) -> Answer {
-    let mut wire = Wire::connect(base).unwrap();
+fn ask(base: &str, path: &str) -> Response {
+    let mut wire = RawClient::connect(base).unwrap();
     wire.send(get(path)).unwrap();
-    wire.answer().unwrap()
+    wire.receive().unwrap()
 }
 
 fn image(id: &str) -> String {
@@ -156,14 +153,14 @@ fn large_write(id: &str) -> String {
 }
 
 /// A Glance that answers no PATCH until the barrier is open.
-fn held_up(barrier: &Arc<Barrier>) -> Server {
+fn held_up(barrier: &Arc<Barrier>) -> FakeServer {
     let barrier = Arc::clone(barrier);
-    misbehaving_server::start(move |request| {
+    FakeServer::scripted(move |request| {
         if request.method == "PATCH" {
             barrier.pass();
         }
         let id = request.path.rsplit('/').next().unwrap_or_default();
-        misbehaving_server::answer(200, image(id))
+        Reply::json(200, image(id))
     })
 }
 
@@ -175,7 +172,7 @@ fn a_thousand_aborted_writes_leave_nothing_behind() {
     let glance = held_up(&barrier);
     let subject = Subject::start(&glance, &[("NOVA__METADATA_ITEMS", "-1")]);
     let request = large_write(ID);
-    let mut first = Wire::connect(subject.base()).unwrap();
+    let mut first = RawClient::connect(subject.base()).unwrap();
     first.send(&request).unwrap();
     let patches = || {
         let received = glance.received();
@@ -186,7 +183,7 @@ fn a_thousand_aborted_writes_leave_nothing_behind() {
         for _ in 0..20 {
             scope.spawn(|| {
                 for _ in 0..WRITES / 20 {
-                    let mut wire = Wire::connect(subject.base()).unwrap();
+                    let mut wire = RawClient::connect(subject.base()).unwrap();
                     // A refused one may be closed while it sends.
                     let _sent = wire.send(&request);
                     sleep(Duration::from_millis(20));
@@ -201,7 +198,7 @@ fn a_thousand_aborted_writes_leave_nothing_behind() {
     });
     let heard = glance.received().len();
     barrier.open();
-    assert_eq!(first.answer().unwrap().status, 200);
+    assert_eq!(first.receive().unwrap().status, 200);
     assert_eq!(
         ask(subject.base(), &format!("/v2.1/images/{ID}")).status,
         200
@@ -214,7 +211,7 @@ fn a_thousand_aborted_writes_leave_nothing_behind() {
 #[test]
 fn a_hundred_lists_read_at_a_byte_a_second_stay_within_the_budget() {
     let page = large_page();
-    let glance = misbehaving_server::start(move |_| misbehaving_server::answer(200, &page));
+    let glance = FakeServer::scripted(move |_| Reply::json(200, &page));
     let settings = [
         ("SERVER__MAX_RESPONSE_MEMORY", "64MiB"),
         ("GLANCE__MAX_RESPONSE_MEMORY", "64MiB"),
@@ -270,7 +267,7 @@ fn a_hundred_lists_read_at_a_byte_a_second_stay_within_the_budget() {
 #[test]
 fn errors_of_64_mib_cost_64_kib_each() {
     const LENGTH: usize = 64 << 20;
-    let glance = misbehaving_server::start(|request| {
+    let glance = FakeServer::scripted(|request| {
         let status = match &*request.method {
             "PATCH" | "DELETE" => 409,
             _ if request.path.contains('?') => 500,
@@ -279,7 +276,7 @@ fn errors_of_64_mib_cost_64_kib_each() {
         let head = format!(
             "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {LENGTH}\r\n\r\n"
         );
-        Script::Endless(head.into_bytes(), vec![b'['; 64 << 10])
+        Reply::Endless(head.into_bytes(), vec![b'['; 64 << 10])
     });
     let subject = Subject::start(&glance, &[]);
     thread::scope(|scope| {
@@ -289,10 +286,10 @@ fn errors_of_64_mib_cost_64_kib_each() {
                     assert_eq!(ask(subject.base(), "/v2.1/images").status, 502);
                     let show = ask(subject.base(), &format!("/v2.1/images/{ID}"));
                     assert_eq!(show.status, 400);
-                    let mut wire = Wire::connect(subject.base()).unwrap();
+                    let mut wire = RawClient::connect(subject.base()).unwrap();
                     let request = get(&format!("/v2.1/images/{ID}")).replacen("GET", "DELETE", 1);
                     wire.send(request).unwrap();
-                    assert_eq!(wire.answer().unwrap().status, 409);
+                    assert_eq!(wire.receive().unwrap().status, 409);
                 }
             });
         }
@@ -307,18 +304,18 @@ fn hosts_of_every_length_cost_nothing() {
         .map(|number| json!({"id": format!("11111111-2222-4333-8444-{number:012}")}))
         .collect();
     let page = json!({"images": images}).to_string();
-    let glance = misbehaving_server::start(move |_| misbehaving_server::answer(200, &page));
+    let glance = FakeServer::scripted(move |_| Reply::json(200, &page));
     let subject = Subject::start(&glance, &[]);
     let lengths = (1..=300)
         .chain((300..=100_000).step_by(487))
         .chain([100_000]);
     let mut count = 0;
     for length in lengths {
-        let mut wire = Wire::connect(subject.base()).unwrap();
+        let mut wire = RawClient::connect(subject.base()).unwrap();
         let host = "h".repeat(length);
         wire.send(get("/v2.1/images/detail").replacen("gateway", &host, 1))
             .unwrap();
-        let answer = wire.answer().unwrap();
+        let answer = wire.receive().unwrap();
         let expected = if length <= 261 { 200 } else { 400 };
         assert_eq!(answer.status, expected, "{length}");
         count += 1;
@@ -329,7 +326,7 @@ fn hosts_of_every_length_cost_nothing() {
 #[test]
 fn unfinished_heads_cost_a_quarter_of_a_mebibyte_each() {
     const CONNECTIONS: u64 = 300;
-    let glance = misbehaving_server::start(|_| misbehaving_server::answer(200, image(ID)));
+    let glance = FakeServer::scripted(|_| Reply::json(200, image(ID)));
     let subject = Subject::start(&glance, &[("SERVER__HEAD_TIMEOUT", "10m")]);
     let unfinished = format!(
         "GET /v2.1/images/{ID} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: t\r\nX-Long: {}",
@@ -337,17 +334,17 @@ fn unfinished_heads_cost_a_quarter_of_a_mebibyte_each() {
     );
     let mut wires: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
-            let mut wire = Wire::connect(subject.base()).unwrap();
+            let mut wire = RawClient::connect(subject.base()).unwrap();
             wire.send(&unfinished).unwrap();
             wire
         })
         .collect();
     // Beyond 128 KiB of a head there is an answer at once.
     wires[0].send("x".repeat(20_000)).unwrap();
-    assert_eq!(wires[0].answer().unwrap().status, 431);
+    assert_eq!(wires[0].receive().unwrap().status, 431);
     for wire in &mut wires[1..] {
         wire.send("\r\n\r\n").unwrap();
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
     }
     let load = format!("{CONNECTIONS} unfinished heads of 120 KB");
     subject.assert_growth_below(CONNECTIONS / 4, &load);
@@ -359,7 +356,7 @@ fn an_image_of_tiny_properties_costs_sixteen_times_its_length() {
     const LENGTH: u64 = 8 * MIB;
     let tiny = r#""a":1,"#.repeat(usize::try_from(LENGTH).unwrap() / 6);
     let image = format!(r#"{{{tiny}"id":"{ID}"}}"#);
-    let glance = misbehaving_server::start(move |_| misbehaving_server::answer(200, &image));
+    let glance = FakeServer::scripted(move |_| Reply::json(200, &image));
     let subject = Subject::start(&glance, &[]);
     for _ in 0..3 {
         assert_eq!(
@@ -377,7 +374,7 @@ fn bodies_of_requests_stay_within_their_budget() {
     const LIMIT: u64 = 2 * MIB;
     let barrier = Arc::default();
     let glance = held_up(&barrier);
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
         ("NOVA__METADATA_ITEMS", "-1"),
@@ -388,7 +385,7 @@ fn bodies_of_requests_stay_within_their_budget() {
     let (mut waiting, mut refused) = (Vec::new(), 0);
     for number in 0..20 {
         let id = format!("11111111-2222-4333-8444-{number:012}");
-        let mut wire = Wire::connect(gateway.base()).unwrap();
+        let mut wire = RawClient::connect(gateway.base()).unwrap();
         wire.send(large_write(&id)).unwrap();
         let stream = wire.stream();
         stream
@@ -405,7 +402,7 @@ fn bodies_of_requests_stay_within_their_budget() {
         let refuses = is_refused();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         if refuses {
-            let answer = wire.answer().unwrap();
+            let answer = wire.receive().unwrap();
             assert_eq!(
                 (answer.status, answer.header("retry-after")),
                 (503, Some("5"))
@@ -420,7 +417,7 @@ fn bodies_of_requests_stay_within_their_budget() {
     assert!(metric(gateway.admin(), "request_memory_bytes") > LIMIT / 2);
     barrier.open();
     for wire in &mut waiting {
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
     }
     until("memory is not given back", || {
         metric(gateway.admin(), "request_memory_bytes") == 0
@@ -434,7 +431,7 @@ fn responses_of_glance_stay_within_their_budget() {
     let barrier = Arc::<Barrier>::default();
     let at_glance = Arc::clone(&barrier);
     let image = json!({"id": ID, "status": "active", "text": "x".repeat(3 << 20)}).to_string();
-    let glance = Server::start(move |_, mut stream| {
+    let glance = FakeServer::start(move |_, mut stream| {
         let length = image.len();
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes())?;
@@ -443,7 +440,7 @@ fn responses_of_glance_stay_within_their_budget() {
         at_glance.pass();
         stream.write_all(end.as_bytes())
     });
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
         ("GLANCE__MAX_ANSWER", "4MiB"),
@@ -456,7 +453,7 @@ fn responses_of_glance_stay_within_their_budget() {
         LIMIT
     );
     let path = format!("/v2.1/images/{ID}");
-    let mut first = Wire::connect(gateway.base()).unwrap();
+    let mut first = RawClient::connect(gateway.base()).unwrap();
     first.send(get(&path)).unwrap();
     until("no response arrives", || used() > 3 * MIB);
     let refused = ask(gateway.base(), &path);
@@ -464,28 +461,28 @@ fn responses_of_glance_stay_within_their_budget() {
     assert!(refused.header("retry-after").is_some());
     assert!(used() <= LIMIT);
     barrier.open();
-    assert_eq!(first.answer().unwrap().status, 200);
+    assert_eq!(first.receive().unwrap().status, 200);
     until("memory is not given back", || used() == 0);
     assert_eq!(ask(gateway.base(), &path).status, 200);
 }
 
 #[test]
 fn one_connection_too_many_to_the_admin_listener_waits_for_its_turn() {
-    let gateway = Gateway::start(&[]);
+    let gateway = TestGateway::start(&[]);
     let mut inside: Vec<_> = (0..128)
-        .map(|_| Wire::connect(gateway.admin()).unwrap())
+        .map(|_| RawClient::connect(gateway.admin()).unwrap())
         .collect();
     // They are accepted in order: the last one is answered when all are.
     for wire in [127, 0] {
         inside[wire].send(get("/healthcheck")).unwrap();
-        assert_eq!(inside[wire].answer().unwrap().status, 200);
+        assert_eq!(inside[wire].receive().unwrap().status, 200);
     }
-    let mut outside = Wire::connect(gateway.admin()).unwrap();
+    let mut outside = RawClient::connect(gateway.admin()).unwrap();
     outside.send(get("/healthcheck")).unwrap();
     let wait = |time| outside.stream().set_read_timeout(Some(time)).unwrap();
     wait(Duration::from_millis(300));
     assert!(outside.stream().peek(&mut [0]).is_err(), "let in");
     wait(PATIENCE);
     inside.pop();
-    assert_eq!(outside.answer().unwrap().status, 200);
+    assert_eq!(outside.receive().unwrap().status, 200);
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
+use test_support::TestGateway;
 
 use reqwest::Client;
 
-use crate::gateway::Gateway;
 use crate::telemetry::{glance, keystone};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics.txt");
@@ -32,7 +32,7 @@ async fn exposition() -> String {
     let (keystone, one) = (keystone().await, glance(Duration::ZERO).await);
     let another = glance(Duration::ZERO).await;
     let endpoints = format!("{},{}", one.uri(), another.uri());
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("KEYSTONE__AUTH_URL", &keystone.url()),
         ("GLANCE__ENDPOINTS", &endpoints),
         ("CACHE__ENABLED", "true"),

@@ -1,12 +1,10 @@
 //! Two requests on one connection, in one packet and in two: each gets its own answer, and nothing behind the last
 //! request of a connection is executed.
 
-use crate::gateway::Gateway;
-use crate::glance_stub;
-use crate::server::Server;
-use crate::wire::Wire;
 use std::thread::sleep;
 use std::time::Duration;
+use test_support::client::RawClient;
+use test_support::{FakeGlance, TestGateway};
 
 /// Long enough for a second packet to come while the first request waits for Glance.
 const GLANCE_DELAY: Duration = Duration::from_millis(30);
@@ -91,13 +89,13 @@ impl Kind {
     }
 
     /// Reads the answer and checks it.
-    fn check(self, wire: &mut Wire, id: &str, name: &str) {
+    fn check(self, wire: &mut RawClient, id: &str, name: &str) {
         let method = if self == Head { "HEAD" } else { "GET" };
         let mut answer = wire
-            .answer_to(method)
+            .receive_to(method)
             .unwrap_or_else(|error| panic!("{name}: {self:?}: {error}"));
         if self == Expect && answer.status == 100 {
-            answer = wire.answer().unwrap();
+            answer = wire.receive().unwrap();
         }
         let status = match self {
             Head => 404,
@@ -115,7 +113,10 @@ impl Kind {
             Http10 | Http10KeepAlive => "HTTP/1.0 ",
             _ => "HTTP/1.1 ",
         };
-        assert!(answer.head.starts_with(version), "{name}: {answer:?}");
+        assert!(
+            answer.status_line.starts_with(version),
+            "{name}: {answer:?}"
+        );
         let text = answer.text();
         let expected = match self {
             Hit => format!(r#""id": "{HIT}""#),
@@ -134,16 +135,22 @@ impl Kind {
     }
 }
 
-fn heard(glance: &Server, id: &str) -> bool {
+fn heard(glance: &FakeGlance, id: &str) -> bool {
     let path = format!("/v2/images/{id}");
     glance.received().iter().any(|call| call.path == path)
 }
 
-fn check_pair(gateway: &Gateway, glance: &Server, first: Kind, second: Kind, packets: usize) {
+fn check_pair(
+    gateway: &TestGateway,
+    glance: &FakeGlance,
+    first: Kind,
+    second: Kind,
+    packets: usize,
+) {
     let name = format!("{first:?} and {second:?} in {packets}");
     let ids = [1, 2].map(|number| format!("{first:?}-{second:?}-{packets}-{number}"));
     let (one, other) = (first.bytes(&ids[0]), second.bytes(&ids[1]));
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     if packets == 1 {
         wire.send([one, other].concat()).unwrap();
     } else {
@@ -170,14 +177,14 @@ fn check_pair(gateway: &Gateway, glance: &Server, first: Kind, second: Kind, pac
 
 #[test]
 fn every_request_of_a_connection_gets_its_own_answer() {
-    let glance = glance_stub::start(GLANCE_DELAY);
+    let glance = FakeGlance::start(GLANCE_DELAY);
     let url = glance.url();
     let settings = [
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", url.as_str()),
     ];
-    let gateway = Gateway::start(&settings);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&settings);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send(Hit.bytes("-")).unwrap();
     Hit.check(&mut wire, "-", "warm-up");
     std::thread::scope(|scope| {
@@ -196,14 +203,14 @@ fn every_request_of_a_connection_gets_its_own_answer() {
 
 #[test]
 fn requests_that_were_sent_ahead_are_answered_after_the_client_ended_its_side() {
-    let glance = glance_stub::start(GLANCE_DELAY);
+    let glance = FakeGlance::start(GLANCE_DELAY);
     let url = glance.url();
     let settings = [
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", url.as_str()),
     ];
-    let gateway = Gateway::start(&settings);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&settings);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let ids = ["one", "two", "three"];
     let all: Vec<u8> = ids.iter().flat_map(|id| Miss.bytes(id)).collect();
     wire.send(all).unwrap();
@@ -219,14 +226,14 @@ fn requests_that_were_sent_ahead_are_answered_after_the_client_ended_its_side() 
 /// More than the gateway reads ahead.
 #[test]
 fn a_long_pipeline_is_answered_in_order() {
-    let glance = glance_stub::start(Duration::ZERO);
+    let glance = FakeGlance::start(Duration::ZERO);
     let url = glance.url();
     let settings = [
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", url.as_str()),
     ];
-    let gateway = Gateway::start(&settings);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let gateway = TestGateway::start(&settings);
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let ids: Vec<String> = (0..600).map(|number| format!("image-{number}")).collect();
     let all: Vec<u8> = ids.iter().flat_map(|id| Miss.bytes(id)).collect();
     assert!(all.len() > 30_000);

@@ -1,15 +1,14 @@
 //! A write is seen by the next read, with the cache on: readers and writers of many images at once,
 //! and no answer older than the last write that had returned before the question was sent.
 
-use crate::connection::Connection;
-use crate::gateway::Gateway;
-use crate::raw::call;
 use embedded_glance::{EmbeddedGlance, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::TestGateway;
+use test_support::client::{RawClient, call};
 
 const IMAGES: usize = 16;
 const READERS: usize = 6;
@@ -51,7 +50,7 @@ fn no_reader_gets_less_than_what_was_written_before_it_asked() {
         ..Settings::default()
     });
     let glance = glance.start().unwrap();
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "none"),
         ("GLANCE__ENDPOINTS", glance.endpoint().as_str()),
         ("CACHE__TTL", "1h"),
@@ -123,7 +122,7 @@ fn images(glance: &EmbeddedGlance) -> Vec<Written> {
 impl Trial {
     /// Each image has one writer, so that what was written last is what is there.
     fn write(&self, number: usize) {
-        let mut connection = Connection::to(&self.base);
+        let mut connection = RawClient::connect(&self.base).unwrap();
         for round in 1.. {
             for image in self.images.iter().skip(number).step_by(WRITERS) {
                 if self.over.load(Ordering::SeqCst) {
@@ -143,7 +142,7 @@ impl Trial {
     }
 
     fn read(&self, number: usize) {
-        let mut connection = Connection::to(&self.base);
+        let mut connection = RawClient::connect(&self.base).unwrap();
         for turn in number.. {
             if self.tally.reads.fetch_add(1, Ordering::SeqCst) >= self.wanted {
                 return;

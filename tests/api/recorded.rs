@@ -6,16 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use test_support::client::call;
+use test_support::fake_keystone::{scoped, unscoped};
+use test_support::{FakeKeystone, TestGateway};
 
 use embedded_glance::{EmbeddedGlance, Identity, Settings};
 use nova_image_proxy::util::python_json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::gateway::Gateway;
-use crate::keystone::{StandIn, scoped, unscoped};
-use crate::raw::call;
-use crate::replay::{Case, Cloud, Deviations, cases, compare, replay};
+use test_support::replay::{Case, Cloud, Deviations, cases, compare, replay};
 
 /// How many cases the recording has. Each is a read or a write.
 const RECORDED: usize = 1491;
@@ -45,8 +45,8 @@ fn roles(user: &str) -> &'static [&'static str] {
 /// The embedded Glance, Keystone's stand-in and the gateway, with the seeds in Glance.
 struct Place {
     glance: EmbeddedGlance,
-    keystone: StandIn,
-    gateway: Gateway,
+    keystone: FakeKeystone,
+    gateway: TestGateway,
 }
 
 impl Place {
@@ -69,7 +69,7 @@ impl Place {
         }
         let glance = glance.start().unwrap();
         seed(&glance);
-        let keystone = StandIn::start(known).await;
+        let keystone = FakeKeystone::start(known).await;
         let keystone_url = keystone.url();
         let settings = [
             ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
@@ -77,7 +77,7 @@ impl Place {
             ("KEYSTONE__AUTH_URL", &keystone_url),
             ("GLANCE__ENDPOINTS", glance.endpoint().as_str()),
         ];
-        let gateway = Gateway::start(&[&settings, cache].concat());
+        let gateway = TestGateway::start(&[&settings, cache].concat());
         Self {
             glance,
             keystone,

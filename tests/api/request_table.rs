@@ -3,12 +3,10 @@
 //!
 //! All lines run twice: before a Glance that records what it hears, and before the embedded one.
 
-use crate::gateway::Gateway;
-use crate::glance_stub;
-use crate::server::Server;
-use crate::wire::{Answer, Wire, get};
 use serde_json::Value;
 use std::time::Duration;
+use test_support::client::{RawClient, Response, get};
+use test_support::{FakeGlance, TestGateway};
 
 /// How a request differs from a plain one.
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +175,7 @@ impl Operation {
 }
 
 /// An answer is HTTP without surprises, and a fault is one of Nova's.
-fn check(name: &str, answer: &Answer, expected: Answered, operation: &Operation) -> bool {
+fn check(name: &str, answer: &Response, expected: Answered, operation: &Operation) -> bool {
     let status = match expected {
         PlainOrFault(status) if operation.takes_body => status,
         Plain | PlainOrFault(_) => operation.status,
@@ -201,16 +199,16 @@ fn check(name: &str, answer: &Answer, expected: Answered, operation: &Operation)
 }
 
 /// Runs one row for one operation; says whether the operation was done.
-fn run(gateway: &Gateway, operation: &Operation, row: &Row) -> bool {
+fn run(gateway: &TestGateway, operation: &Operation, row: &Row) -> bool {
     let &(what, change, answered, _, connection) = row;
     let name = format!("{} {}, {what}", operation.method, operation.path);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let request = operation.request(change);
     // The next request comes in the same packet.
     wire.send([request, get("/v2.1").into_bytes()].concat())
         .unwrap();
     let answer = wire
-        .answer()
+        .receive()
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let done = check(&name, &answer, answered, operation);
     let goes_on = match connection {
@@ -222,14 +220,14 @@ fn run(gateway: &Gateway, operation: &Operation, row: &Row) -> bool {
         assert!(!answer.is_last(), "{name}: {answer:?}");
         for _ in 0..2 {
             let next = wire
-                .answer()
+                .receive()
                 .unwrap_or_else(|error| panic!("{name}: then {error}"));
             assert_eq!((next.status, next.is_last()), (200, false), "{name}");
             wire.send(get("/v2.1")).unwrap();
         }
     } else {
         assert!(
-            answer.is_last() || answer.head.starts_with("HTTP/1.0"),
+            answer.is_last() || answer.status_line.starts_with("HTTP/1.0"),
             "{name}: {answer:?}"
         );
         assert!(wire.is_closed(), "{name}");
@@ -249,22 +247,24 @@ fn operations(id: &str) -> impl Iterator<Item = Operation> {
 }
 
 /// What Glance heard since the last time.
-fn heard(glance: &Server) -> Vec<String> {
+fn heard(glance: &FakeGlance) -> Vec<String> {
     let calls = std::mem::take(&mut *glance.received());
-    let line = |call: &crate::server::Received| format!("{} {}", call.method, call.path);
+    let line = |call: &test_support::fake_server::ReceivedRequest| {
+        format!("{} {}", call.method, call.path)
+    };
     calls.iter().map(line).collect()
 }
 
 #[test]
 fn every_operation_takes_every_row() {
-    let glance = glance_stub::start(Duration::ZERO);
+    let glance = FakeGlance::start(Duration::ZERO);
     let url = glance.url();
     let settings = [
         ("AUTH__MODE", "passthrough"),
         ("CACHE__ENABLED", "false"),
         ("GLANCE__ENDPOINTS", url.as_str()),
     ];
-    let gateway = Gateway::start(&settings);
+    let gateway = TestGateway::start(&settings);
     for operation in operations("11111111-2222-4333-8444-555555555555") {
         let mut plain = Vec::new();
         for row in TABLE {
@@ -291,24 +291,24 @@ fn every_operation_takes_every_row() {
 /// The same with images that exist in a Glance that keeps them; deletions come last, and each takes its own image.
 #[test]
 fn the_embedded_glance_gives_the_same_answers() {
-    let gateway = Gateway::start(&[]);
+    let gateway = TestGateway::start(&[]);
     let id = "e3bedded-0000-4000-8000-000000000004";
     let item = format!(
         "PUT /v2.1/images/{id}/metadata/k HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Content-Length: 20\r\n\r\n{{\"meta\": {{\"k\": \"v\"}}}}"
     );
     for operation in operations(id).filter(|operation| operation.method != "DELETE") {
-        let mut wire = Wire::connect(gateway.base()).unwrap();
+        let mut wire = RawClient::connect(gateway.base()).unwrap();
         wire.send(&item).unwrap();
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
         for row in TABLE {
             run(&gateway, &operation, row);
         }
     }
     for row in TABLE {
-        let mut wire = Wire::connect(gateway.base()).unwrap();
+        let mut wire = RawClient::connect(gateway.base()).unwrap();
         wire.send(&item).unwrap();
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
         for operation in operations(id).filter(|operation| operation.path.ends_with("/k")) {
             if operation.method == "DELETE" {
                 run(&gateway, &operation, row);

@@ -1,10 +1,10 @@
 //! Clients that do not read their lists: the memory of responses stays within its budget.
 
-use crate::gateway::Gateway;
-use crate::wire::{Wire, get};
 use serde_json::json;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use test_support::TestGateway;
+use test_support::client::{RawClient, get};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -12,10 +12,10 @@ const LIMIT: f64 = 16.0 * 1024.0 * 1024.0;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One metric of the gateway.
-fn metric(gateway: &Gateway, name: &str) -> f64 {
-    let mut wire = Wire::connect(gateway.admin()).unwrap();
+fn metric(gateway: &TestGateway, name: &str) -> f64 {
+    let mut wire = RawClient::connect(gateway.admin()).unwrap();
     wire.send(get("/metrics")).unwrap();
-    let text = wire.answer().unwrap().text();
+    let text = wire.receive().unwrap().text();
     let start = format!("nova_image_proxy_{name} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&start));
     value.unwrap().parse().unwrap()
@@ -38,7 +38,7 @@ async fn unread_lists_are_bounded_and_others_are_told_to_come_back() {
         .respond_with(response)
         .mount(&glance)
         .await;
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", &glance.uri()),
         ("CACHE__ENABLED", "false"),
@@ -50,13 +50,13 @@ async fn unread_lists_are_bounded_and_others_are_told_to_come_back() {
     let mut refused = 0;
     let mut unread = Vec::new();
     for _ in 0..12 {
-        let mut wire = Wire::connect(gateway.base()).unwrap();
+        let mut wire = RawClient::connect(gateway.base()).unwrap();
         wire.send(request).unwrap();
         let mut start = [0; 12];
         // The head of the response is there; nothing more is read.
         while wire.stream().peek(&mut start).unwrap() < start.len() {}
         if start.ends_with(b"503") {
-            let answer = wire.answer().unwrap();
+            let answer = wire.receive().unwrap();
             assert_eq!(answer.header("retry-after"), Some("5"));
             refused += 1;
         } else {
@@ -74,7 +74,7 @@ async fn unread_lists_are_bounded_and_others_are_told_to_come_back() {
         assert!(started.elapsed() < PATIENCE, "memory is not given back");
         sleep(Duration::from_millis(20));
     }
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send(request).unwrap();
-    assert_eq!(wire.answer().unwrap().status, 200);
+    assert_eq!(wire.receive().unwrap().status, 200);
 }

@@ -1,129 +1,64 @@
 //! Stops and restarts of the real binary: what has begun is finished, and a socket that is handed
 //! over loses no request.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::client::{RawClient, get};
+use test_support::{GatewayProcess, gateway_command};
 
 use serde_json::json;
-use tempfile::TempDir;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::command_line::{Running, binary};
-use crate::wire::{Wire, get};
-
-/// Generous: what is waited for takes seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 const IMAGE: &str = "/v2.1/images/e3bedded-0000-4000-8000-000000000001";
 
-/// A gateway process that logs to a file.
-pub struct Process {
-    running: Running,
-    base: String,
-    log: TempDir,
+/// One on a port of its own, in front of `glance`.
+fn in_front_of(glance: &MockServer, settings: &[(&str, &str)]) -> GatewayProcess {
+    let uri = glance.uri();
+    let mut all = vec![
+        ("SERVER__LISTEN", "127.0.0.1:0"),
+        ("AUTH__MODE", "passthrough"),
+        ("GLANCE__ENDPOINTS", uri.as_str()),
+    ];
+    all.extend_from_slice(settings);
+    GatewayProcess::spawn(gateway_command!(), &all)
 }
 
-impl Process {
-    /// With these settings and nothing but the defaults.
-    pub fn start(mut command: Command, settings: &[(&str, &str)]) -> Self {
-        // Several run at a time.
-        command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "off");
-        for (name, value) in settings {
-            command.env(format!("NOVA_IMAGE_PROXY__{name}"), value);
-        }
-        let log = TempDir::new().unwrap();
-        command.stdout(Stdio::piped());
-        command.stderr(File::create(log.path().join("log")).unwrap());
-        let mut running = Running(command.spawn().unwrap());
-        let output = BufReader::new(running.0.stdout.take().unwrap());
-        let ready = output.lines().next().unwrap().unwrap();
-        let base = ready.strip_prefix("listening on ").unwrap().to_owned();
-        Self { running, base, log }
+/// A command for one that inherits `listener` as from systemd: as descriptor 3, with its number and the
+/// process it is meant for in the environment.
+fn command_on(listener: &TcpListener) -> Command {
+    let program = gateway_command!();
+    let mut shell = Command::new("sh");
+    let script = r#"exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#;
+    shell.arg("-c").arg(script).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
     }
+    shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+    shell
+}
 
-    /// On a port of its own, in front of `glance`.
-    fn in_front_of(glance: &MockServer, settings: &[(&str, &str)]) -> Self {
-        let uri = glance.uri();
-        let mut all = vec![
-            ("SERVER__LISTEN", "127.0.0.1:0"),
-            ("AUTH__MODE", "passthrough"),
-            ("GLANCE__ENDPOINTS", uri.as_str()),
-        ];
-        all.extend_from_slice(settings);
-        Self::start(binary(), &all)
-    }
+/// One that inherits `listener`.
+fn on(listener: &TcpListener, settings: &[(&str, &str)]) -> GatewayProcess {
+    GatewayProcess::spawn(command_on(listener), settings)
+}
 
-    /// A command for one that inherits `listener` as from systemd: as descriptor 3, with its number
-    /// and the process it is meant for in the environment.
-    fn command_on(listener: &TcpListener) -> Command {
-        let program = binary();
-        let mut shell = Command::new("sh");
-        let script = r#"exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#;
-        shell.arg("-c").arg(script).arg(program.get_program());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
-        shell
-    }
-
-    /// One that inherits `listener`.
-    fn on(listener: &TcpListener, settings: &[(&str, &str)]) -> Self {
-        Self::start(Self::command_on(listener), settings)
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, name: &str) {
-        let pid = self.running.0.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Waits for its end.
-    pub fn end(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.running.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(
-                started.elapsed() < PATIENCE,
-                "it does not end:\n{}",
-                self.log()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// `http://host:port`
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// All it wrote so far.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log.path().join("log")).unwrap()
-    }
-
-    /// A number that the line about the end of the process tells.
-    fn told(&self, name: &str) -> u64 {
-        let log = self.log();
-        let last = log
-            .lines()
-            .find(|line| line.contains(" stopped "))
-            .expect(&log);
-        let (_, rest) = last.split_once(&format!("{name}=")).unwrap();
-        rest.split(' ').next().unwrap().parse().unwrap()
-    }
+/// A number in the line about the end of the process.
+fn reported(process: &GatewayProcess, name: &str) -> u64 {
+    let log = process.log();
+    let last = log
+        .lines()
+        .find(|line| line.contains(" stopped "))
+        .expect(&log);
+    let (_, rest) = last.split_once(&format!("{name}=")).unwrap();
+    rest.split(' ').next().unwrap().parse().unwrap()
 }
 
 async fn glance(delay: Duration) -> MockServer {
@@ -136,8 +71,8 @@ async fn glance(delay: Duration) -> MockServer {
 }
 
 /// A connection with a request that Glance has got.
-async fn in_flight(process: &Process, glance: &MockServer) -> Wire {
-    let mut wire = Wire::connect(&process.base).unwrap();
+async fn in_flight(process: &GatewayProcess, glance: &MockServer) -> RawClient {
+    let mut wire = RawClient::connect(process.base()).unwrap();
     wire.send(get("/v2.1/images/x")).unwrap();
     while glance.received_requests().await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -154,48 +89,54 @@ async fn a_stop_answers_what_has_begun_and_closes_what_is_idle() {
             .set_body_json(json!({"id": "x"}))
             .set_delay(Duration::from_secs(3));
         Mock::given(any()).respond_with(slow).mount(&glance).await;
-        let mut process = Process::in_front_of(&glance, &[]);
-        let mut idle = Wire::connect(&process.base).unwrap();
+        let mut process = in_front_of(&glance, &[]);
+        let mut idle = RawClient::connect(process.base()).unwrap();
         idle.send(get("/v2.1")).unwrap();
-        assert!(!idle.answer().unwrap().is_last());
-        let silent = Wire::connect(&process.base).unwrap();
+        assert!(!idle.receive().unwrap().is_last());
+        let silent = RawClient::connect(process.base()).unwrap();
         let mut busy = in_flight(&process, &glance).await;
         process.signal("HUP");
         process.signal(signal);
         for mut wire in [idle, silent] {
             assert!(wire.is_closed());
         }
-        let answer = busy.answer().unwrap();
+        let answer = busy.receive().unwrap();
         assert_eq!((answer.status, answer.is_last()), (200, true), "{signal}");
         assert!(busy.is_closed());
         drop(busy);
-        assert!(process.end().success(), "{signal}");
+        assert!(process.wait().success(), "{signal}");
         assert!(process.log().contains("SIGHUP: nothing to reload"));
         assert_eq!(
-            (process.told("unfinished"), process.told("late_requests")),
+            (
+                reported(&process, "unfinished"),
+                reported(&process, "late_requests")
+            ),
             (0, 0)
         );
-        assert!(Wire::connect(&process.base).is_err(), "still listening");
+        assert!(
+            RawClient::connect(process.base()).is_err(),
+            "still listening"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_in_its_time_whatever_is_unanswered() {
     let glance = glance(Duration::from_secs(600)).await;
-    let mut process = Process::in_front_of(&glance, &[("SERVER__SHUTDOWN_TIMEOUT", "1s")]);
+    let mut process = in_front_of(&glance, &[("SERVER__SHUTDOWN_TIMEOUT", "1s")]);
     let mut busy = in_flight(&process, &glance).await;
     process.signal("TERM");
-    assert!(process.end().success());
-    assert_eq!(process.told("unfinished"), 1);
+    assert!(process.wait().success());
+    assert_eq!(reported(&process, "unfinished"), 1);
     // It is told, or not even that.
-    assert!(busy.answer().map_or(true, |answer| answer.status >= 500));
+    assert!(busy.receive().map_or(true, |answer| answer.status >= 500));
 }
 
 #[test]
 fn an_address_in_use_is_an_error_that_says_so() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = binary();
+    let mut command = gateway_command!();
     command.env("NOVA_IMAGE_PROXY__SERVER__LISTEN", &address);
     command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "off");
     let output = command.output().unwrap();
@@ -211,21 +152,24 @@ fn an_address_in_use_is_an_error_that_says_so() {
 async fn a_second_signal_ends_it_at_once() {
     let glance = glance(Duration::from_secs(600)).await;
     let settings = [("SERVER__SHUTDOWN_TIMEOUT", "1h")];
-    let mut process = Process::in_front_of(&glance, &settings);
+    let mut process = in_front_of(&glance, &settings);
     let _busy = in_flight(&process, &glance).await;
     process.signal("TERM");
     while !process.log().contains("finishing the requests in flight") {
         thread::sleep(Duration::from_millis(10));
     }
     process.signal("TERM");
-    assert_eq!(process.end().code(), Some(1));
+    assert_eq!(process.wait().code(), Some(1));
 }
 
 #[test]
 fn a_descriptor_that_is_no_listening_socket_is_an_error_that_says_so() {
     let mut shell = Command::new("sh");
     let script = r#"exec 3</dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#;
-    shell.arg("-c").arg(script).arg(binary().get_program());
+    shell
+        .arg("-c")
+        .arg(script)
+        .arg(gateway_command!().get_program());
     let output = shell.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
@@ -237,7 +181,7 @@ fn a_descriptor_that_is_no_listening_socket_is_an_error_that_says_so() {
 fn an_inherited_socket_that_others_reach_is_refused_without_tokens() {
     let public = TcpListener::bind("0.0.0.0:0").unwrap();
     let address = public.local_addr().unwrap();
-    let mut command = Process::command_on(&public);
+    let mut command = command_on(&public);
     command.env("NOVA_IMAGE_PROXY__ADMIN__LISTEN", "off");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -250,13 +194,13 @@ fn an_inherited_socket_that_others_reach_is_refused_without_tokens() {
     assert!(output.stdout.is_empty(), "{output:?}");
 
     let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
-    Process::on(&loopback, &[]);
+    on(&loopback, &[]);
     let meant = [
         ("AUTH__MODE", "none"),
         ("GLANCE__MODE", "embedded"),
         ("AUTH__ALLOW_ANONYMOUS", "true"),
     ];
-    Process::on(&public, &meant);
+    on(&public, &meant);
 }
 
 /// What clients saw.
@@ -276,12 +220,12 @@ impl Seen {
     fn client(&self, base: &str, over: &AtomicBool) {
         let mut wire = None;
         while !over.load(Ordering::Relaxed) {
-            let Ok(mut open) = wire.take().map_or_else(|| Wire::connect(base), Ok) else {
+            let Ok(mut open) = wire.take().map_or_else(|| RawClient::connect(base), Ok) else {
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
             let sent = open.send(get(IMAGE));
-            match sent.and_then(|()| open.answer()) {
+            match sent.and_then(|()| open.receive()) {
                 Ok(answer) if answer.status == 200 => {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     if answer.is_last() {
@@ -326,18 +270,18 @@ fn a_socket_that_is_handed_over_under_load_loses_no_request() {
     let (mut hand_overs, mut late) = (0, 0);
     let started = Instant::now();
     thread::scope(|scope| {
-        let mut current = Process::on(&listener, &settings);
+        let mut current = on(&listener, &settings);
         let clients_stop = Set(&over);
         let clients: Vec<_> = (0..16)
             .map(|_| scope.spawn(|| seen.client(&base, &over)))
             .collect();
         while hand_overs < 3 || seen.answered.load(Ordering::Relaxed) < requests {
-            let next = Process::on(&listener, &settings);
+            let next = on(&listener, &settings);
             current.signal("TERM");
-            let status = current.end();
+            let status = current.wait();
             assert!(status.success(), "{status}:\n{}", current.log());
-            late += current.told("late_requests");
-            assert_eq!(current.told("unfinished"), 0);
+            late += reported(&current, "late_requests");
+            assert_eq!(reported(&current, "unfinished"), 0);
             hand_overs += 1;
             current = next;
         }

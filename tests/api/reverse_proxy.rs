@@ -1,17 +1,16 @@
 //! Requests that pass through to Nova, as Nova hears them and as clients see the answers.
 
-use crate::gateway::Gateway;
-use crate::raw::{self, Request};
-use crate::recording_upstream::Upstream;
-use crate::wire::Wire;
 use rstest::rstest;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use test_support::TestGateway;
+use test_support::client::{self, RawClient, Request};
+use test_support::recording_upstream::Upstream;
 
 /// A gateway before `nova`, whose Glance is embedded and open to every caller.
-fn gateway(nova: &Upstream, settings: &[(&str, &str)]) -> Gateway {
+fn gateway(nova: &Upstream, settings: &[(&str, &str)]) -> TestGateway {
     let url = nova.url();
     let mut all = vec![
         ("AUTH__MODE", "none"),
@@ -19,7 +18,7 @@ fn gateway(nova: &Upstream, settings: &[(&str, &str)]) -> Gateway {
         ("COMPUTE__ENDPOINTS", url.as_str()),
     ];
     all.extend_from_slice(settings);
-    Gateway::start(&all)
+    TestGateway::start(&all)
 }
 
 fn nova(answer: &'static [u8]) -> Upstream {
@@ -40,8 +39,8 @@ fn write_all(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What clients' requests were heard; the gateway's own are left out.
-fn heard(nova: &Upstream) -> Vec<crate::recording_upstream::Heard> {
-    let own = |heard: &crate::recording_upstream::Heard| {
+fn heard(nova: &Upstream) -> Vec<test_support::recording_upstream::Heard> {
+    let own = |heard: &test_support::recording_upstream::Heard| {
         heard
             .all("user-agent")
             .any(|agent| agent.starts_with("nova-image-proxy"))
@@ -75,7 +74,7 @@ fn a_request_goes_on_as_it_came_and_the_answer_too() {
         ("OpenStack-API-Version", "compute 2.87"),
     ];
     let path = "/v2.1/servers/a%2Fb/../%2e%2e//c;d?x=%20&y=[1]";
-    let answer = raw::send(gateway.base(), &request("GET", path, &headers)).unwrap();
+    let answer = client::send(gateway.base(), &request("GET", path, &headers)).unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
     let ones: Vec<_> = answer
         .headers
@@ -92,7 +91,10 @@ fn a_request_goes_on_as_it_came_and_the_answer_too() {
     assert_eq!(heard.line, format!("GET {path} HTTP/1.1"));
     assert_eq!(heard.header("x-auth-token"), Some("secret"));
     assert_eq!(heard.all("accept").collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(heard.header("host"), Some(raw::authority(gateway.base())));
+    assert_eq!(
+        heard.header("host"),
+        Some(client::authority(gateway.base()))
+    );
     assert_eq!(heard.header("via"), Some("1.1 nova-image-proxy"));
     assert_eq!(heard.header("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(heard.header("x-forwarded-proto"), Some("http"));
@@ -124,7 +126,7 @@ fn image_routes_stay_here() {
         ("OPTIONS", "*", false),
     ] {
         let before = heard(&nova).len();
-        let answer = raw::send(gateway.base(), &request(method, path, &[])).unwrap();
+        let answer = client::send(gateway.base(), &request(method, path, &[])).unwrap();
         let passed = heard(&nova).len() - before;
         assert_eq!(
             passed,
@@ -164,7 +166,7 @@ fn hostile_headers_do_not_reach_nova(
 ) {
     let nova = nova(OK);
     let gateway = gateway(&nova, &[]);
-    let answer = raw::send(gateway.base(), &request("GET", "/v2.1/servers", headers)).unwrap();
+    let answer = client::send(gateway.base(), &request("GET", "/v2.1/servers", headers)).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     let heard = heard(&nova).remove(0);
     for (name, value) in expected {
@@ -182,10 +184,10 @@ fn hostile_headers_do_not_reach_nova(
 fn an_unclear_framing_is_refused(#[case] headers: &str) {
     let nova = nova(OK);
     let gateway = gateway(&nova, &[]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let head = format!("POST /v2.1/servers HTTP/1.1\r\nHost: x\r\n{headers}\r\nhello");
     wire.send(head).unwrap();
-    assert_eq!(wire.answer().unwrap().status, 400);
+    assert_eq!(wire.receive().unwrap().status, 400);
     assert!(heard(&nova).is_empty());
 }
 
@@ -199,7 +201,7 @@ fn a_proxy_that_is_trusted_says_where_a_request_came_from() {
         ("X-Forwarded-Host", "cloud.example"),
         ("Via", "1.1 edge"),
     ];
-    raw::send(gateway.base(), &request("GET", "/v2.1/servers", &headers)).unwrap();
+    client::send(gateway.base(), &request("GET", "/v2.1/servers", &headers)).unwrap();
     let heard = heard(&nova).remove(0);
     assert_eq!(
         heard.header("x-forwarded-for"),
@@ -207,7 +209,10 @@ fn a_proxy_that_is_trusted_says_where_a_request_came_from() {
     );
     assert_eq!(heard.header("x-forwarded-proto"), Some("https"));
     assert_eq!(heard.header("x-forwarded-host"), Some("cloud.example"));
-    assert_eq!(heard.header("host"), Some(raw::authority(gateway.base())));
+    assert_eq!(
+        heard.header("host"),
+        Some(client::authority(gateway.base()))
+    );
     assert_eq!(
         heard.all("via").collect::<Vec<_>>(),
         ["1.1 edge", "1.1 nova-image-proxy"]
@@ -219,7 +224,7 @@ fn a_loop_ends_at_once() {
     let nova = nova(OK);
     let gateway = gateway(&nova, &[]);
     let headers = [("Via", "1.1 edge, 1.1 nova-image-proxy")];
-    let answer = raw::send(gateway.base(), &request("GET", "/v2.1/servers", &headers)).unwrap();
+    let answer = client::send(gateway.base(), &request("GET", "/v2.1/servers", &headers)).unwrap();
     assert_eq!(answer.status, 508);
     assert_eq!(answer.json()["error"]["code"], 508);
     assert!(heard(&nova).is_empty());
@@ -239,10 +244,10 @@ fn a_body_arrives_with_its_framing(
 ) {
     let nova = nova(OK);
     let gateway = gateway(&nova, &[]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let head = format!("{method} /v2.1/servers HTTP/1.1\r\nHost: x\r\n");
     wire.send(format!("{head}{rest}")).unwrap();
-    assert_eq!(wire.answer().unwrap().text(), "hello");
+    assert_eq!(wire.receive().unwrap().text(), "hello");
     let heard = heard(&nova).remove(0);
     let body = if rest.contains(": 0\r\n") {
         ""
@@ -260,7 +265,7 @@ fn a_body_arrives_with_its_framing(
     // The connection goes on.
     wire.send("GET /v2.1/flavors HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
-    assert_eq!(wire.answer().unwrap().status, 200);
+    assert_eq!(wire.receive().unwrap().status, 200);
 }
 
 #[rstest]
@@ -307,7 +312,7 @@ fn an_answer_arrives_with_its_framing(
         Ok(())
     });
     let gateway = gateway(&nova, &[]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send("GET /v2.1/servers HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
     wire.send("GET /v2.1/servers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -329,11 +334,11 @@ fn an_answer_arrives_with_its_framing(
 fn a_head_has_the_length_and_no_body() {
     let nova = nova(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n");
     let gateway = gateway(&nova, &[]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     for _ in 0..2 {
         wire.send("HEAD /v2.1/servers HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
-        let answer = wire.answer_to("HEAD").unwrap();
+        let answer = wire.receive_to("HEAD").unwrap();
         assert_eq!(answer.header("content-length"), Some("1234"));
     }
 }
@@ -351,7 +356,7 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client(#[case] rest: &str) {
     });
     let gateway = gateway(&nova, &[]);
     let sent = request("GET", "/v2.1/servers", &[]);
-    let error = raw::send(gateway.base(), &sent).unwrap_err();
+    let error = client::send(gateway.base(), &sent).unwrap_err();
     assert!(
         matches!(
             error.kind(),
@@ -373,7 +378,7 @@ fn a_client_that_leaves_in_its_body_breaks_the_request() {
         Err(io::ErrorKind::ConnectionAborted.into())
     });
     let gateway = gateway(&nova, &[]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send("POST /v2.1/servers HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
         .unwrap();
     sleep(Duration::from_millis(200));
@@ -390,7 +395,7 @@ fn a_write_behind_a_read_is_sent_once_to_a_server_that_closes_silently() {
         Err(io::ErrorKind::ConnectionAborted.into())
     });
     let gateway = gateway(&nova, &[]);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     for round in 0..30 {
         for request in [
             "GET /v2.1/flavors HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
@@ -399,7 +404,7 @@ fn a_write_behind_a_read_is_sent_once_to_a_server_that_closes_silently() {
             ),
         ] {
             wire.send(request).unwrap();
-            assert_eq!(wire.answer().unwrap().status, 200);
+            assert_eq!(wire.receive().unwrap().status, 200);
         }
     }
     let posts = heard(&nova)
@@ -425,7 +430,7 @@ fn a_write_is_never_sent_twice_and_a_read_is() {
         (request("GET", "/v2.1/servers", &[]), 2..=3),
     ] {
         let before = heard(&nova).len();
-        let answer = raw::send(gateway.base(), &sent).unwrap();
+        let answer = client::send(gateway.base(), &sent).unwrap();
         assert_eq!(answer.status, 502);
         assert!(!answer.text().contains("127.0.0.1"));
         let count = heard(&nova).len() - before;
@@ -447,7 +452,7 @@ fn of_several_servers_a_dead_one_is_passed_over_by_writes_too() {
             body: Some(b"{}"),
             ..request("POST", "/v2.1/servers", &[])
         };
-        assert_eq!(raw::send(gateway.base(), &post).unwrap().status, 200);
+        assert_eq!(client::send(gateway.base(), &post).unwrap().status, 200);
     }
     assert_eq!(heard(&nova).len(), 6);
     assert!(
@@ -462,12 +467,12 @@ fn a_server_that_does_nothing_is_a_504_and_a_client_that_sends_nothing_a_408() {
     let nova = Upstream::streaming(|_, reader| reader.read_to_end(&mut Vec::new()).map(drop));
     let gateway = gateway(&nova, &[("COMPUTE__IDLE_TIMEOUT", "300ms")]);
     let started = Instant::now();
-    let answer = raw::send(gateway.base(), &request("GET", "/v2.1/servers", &[])).unwrap();
+    let answer = client::send(gateway.base(), &request("GET", "/v2.1/servers", &[])).unwrap();
     assert_eq!(answer.status, 504);
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send("POST /v2.1/servers HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
         .unwrap();
-    let answer = wire.answer().unwrap();
+    let answer = wire.receive().unwrap();
     assert_eq!(answer.status, 408);
     assert!(answer.is_last());
     assert!(started.elapsed() < Duration::from_secs(20));
@@ -487,9 +492,9 @@ fn an_answer_that_stalls_breaks_and_a_slow_one_does_not() {
         Ok(())
     });
     let gateway = gateway(&nova, &[("COMPUTE__IDLE_TIMEOUT", "1s")]);
-    let slow = raw::send(gateway.base(), &request("GET", "/v2.1/slow", &[])).unwrap();
+    let slow = client::send(gateway.base(), &request("GET", "/v2.1/slow", &[])).unwrap();
     assert_eq!(slow.text(), "xxxxxxxxxx");
-    raw::send(gateway.base(), &request("GET", "/v2.1/stall", &[])).unwrap_err();
+    client::send(gateway.base(), &request("GET", "/v2.1/stall", &[])).unwrap_err();
 }
 
 #[test]
@@ -499,20 +504,20 @@ fn too_many_at_a_time_are_a_503_with_an_advice() {
         write_all(stream, OK)
     });
     let gateway = gateway(&nova, &[("COMPUTE__MAX_IN_FLIGHT", "1")]);
-    let mut first = Wire::connect(gateway.base()).unwrap();
+    let mut first = RawClient::connect(gateway.base()).unwrap();
     first
         .send("GET /v2.1/servers HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
     sleep(Duration::from_millis(500));
-    let answer = raw::send(gateway.base(), &request("GET", "/v2.1/servers", &[])).unwrap();
+    let answer = client::send(gateway.base(), &request("GET", "/v2.1/servers", &[])).unwrap();
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("5"))
     );
     // Image routes have limits of their own.
-    let images = raw::send(gateway.base(), &request("GET", "/v2.1/images", &[])).unwrap();
+    let images = client::send(gateway.base(), &request("GET", "/v2.1/images", &[])).unwrap();
     assert_eq!(images.status, 200);
-    assert_eq!(first.answer().unwrap().status, 200);
+    assert_eq!(first.receive().unwrap().status, 200);
 }
 
 /// `100 Continue` comes when Nova is being asked, and not before a refusal.
@@ -522,22 +527,22 @@ fn a_client_is_invited_to_send_its_body_when_nova_takes_it() {
     let gateway = gateway(&nova, &[]);
     let head =
         "POST /v2.1/servers HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n";
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send(format!("{head}\r\n")).unwrap();
     let started = Instant::now();
-    assert_eq!(wire.answer_to("HEAD").unwrap().status, 100);
+    assert_eq!(wire.receive_to("HEAD").unwrap().status, 100);
     assert!(started.elapsed() < Duration::from_secs(5));
     wire.send("body").unwrap();
-    assert_eq!(wire.answer().unwrap().status, 200);
+    assert_eq!(wire.receive().unwrap().status, 200);
     let heard = heard(&nova).remove(0);
     assert_eq!(
         (heard.header("expect"), heard.body.as_slice()),
         (None, b"body".as_slice())
     );
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     wire.send(format!("{head}Via: 1.1 nova-image-proxy\r\n\r\n"))
         .unwrap();
-    assert_eq!(wire.answer().unwrap().status, 508);
+    assert_eq!(wire.receive().unwrap().status, 508);
 }
 
 /// An action may make an image, and a deleted server may take one along.
@@ -546,7 +551,7 @@ fn a_passed_action_makes_cached_lists_old() {
     let nova = nova(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
     let gateway = gateway(&nova, &[("CACHE__TTL", "1h")]);
     let list = || {
-        let answer = raw::send(gateway.base(), &request("GET", "/v2.1/images", &[])).unwrap();
+        let answer = client::send(gateway.base(), &request("GET", "/v2.1/images", &[])).unwrap();
         answer.header("cache-status").map(str::to_owned)
     };
     let is_hit = |status: Option<String>| status.is_some_and(|status| status.contains("; hit"));
@@ -556,11 +561,11 @@ fn a_passed_action_makes_cached_lists_old() {
         ("POST", "/v2.1/servers/a/action"),
         ("DELETE", "/v2.1/servers/a"),
     ] {
-        raw::send(gateway.base(), &request(method, path, &[])).unwrap();
+        client::send(gateway.base(), &request(method, path, &[])).unwrap();
         assert!(!is_hit(list()), "{method} {path}");
         assert!(is_hit(list()));
     }
-    raw::send(gateway.base(), &request("POST", "/v2.1/servers", &[])).unwrap();
+    client::send(gateway.base(), &request("POST", "/v2.1/servers", &[])).unwrap();
     assert!(is_hit(list()));
 }
 
@@ -577,7 +582,8 @@ fn the_highest_microversion_is_nova_s() {
     let started = Instant::now();
     loop {
         let headers = [("X-OpenStack-Nova-API-Version", "2.61")];
-        let answer = raw::send(gateway.base(), &request("GET", "/v2.1/images", &headers)).unwrap();
+        let answer =
+            client::send(gateway.base(), &request("GET", "/v2.1/images", &headers)).unwrap();
         if answer.status == 406 {
             break;
         }

@@ -3,13 +3,13 @@
 //! They are asked for in the order of their names, one after the other, of a gateway with the
 //! embedded Glance's sample images. Only times may differ.
 
-use crate::gateway::Gateway;
 use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use test_support::TestGateway;
 
 #[derive(Deserialize)]
 struct Sample {
@@ -81,7 +81,7 @@ async fn ask(client: &Client, base: &str, sample: &Sample) -> Response {
 
 #[tokio::test]
 async fn every_sample_is_answered_as_written() {
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("NOVA__COMPUTE_LINK_PREFIX", "http://compute.example"),
         ("NOVA__GLANCE_LINK_PREFIX", "http://image.example"),
     ]);

@@ -4,10 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use crate::command_line::binary;
-use crate::restart::Process;
-use crate::wire::{Wire, get};
+use test_support::client::{RawClient, get};
+use test_support::{GatewayProcess, gateway_command};
 
 const IMAGE: &str = "/v2.1/images/e3bedded-0000-4000-8000-000000000001";
 /// Requests of each of the four clients in one measurement.
@@ -16,11 +14,11 @@ const REQUESTS: usize = 500;
 /// The times of all requests of four clients, sorted.
 fn measure(base: &str) -> Vec<Duration> {
     let client = || {
-        let mut wire = Wire::connect(base).unwrap();
+        let mut wire = RawClient::connect(base).unwrap();
         let request = |_| {
             let started = Instant::now();
             wire.send(get(IMAGE)).unwrap();
-            assert_eq!(wire.answer().unwrap().status, 200);
+            assert_eq!(wire.receive().unwrap().status, 200);
             started.elapsed()
         };
         (0..REQUESTS).map(request).collect::<Vec<_>>()
@@ -41,7 +39,7 @@ fn told(what: &str, times: &[Duration]) -> Duration {
 }
 
 /// Each of `slow` sends a byte now and then, each of them about once a second.
-fn drip(slow: &mut [Wire], over: &AtomicBool) {
+fn drip(slow: &mut [RawClient], over: &AtomicBool) {
     let share = slow.len().div_ceil(20);
     while !over.load(Ordering::Relaxed) {
         for some in slow.chunks_mut(share) {
@@ -63,21 +61,21 @@ fn slow_connections_do_not_slow_others() {
         ("LOG__ACCESS", "false"),
         ("SERVER__HEAD_TIMEOUT", "1h"),
     ];
-    let process = Process::start(binary(), &settings);
+    let process = GatewayProcess::spawn(gateway_command!(), &settings);
     measure(process.base());
     let without = told("without them", &measure(process.base()));
     let connect = |number| {
-        let mut wire = Wire::connect(process.base()).unwrap();
+        let mut wire = RawClient::connect(process.base()).unwrap();
         // Every other one has asked something before.
         if number % 2 == 0 {
             wire.send(get("/v2.1")).unwrap();
-            assert_eq!(wire.answer().unwrap().status, 200);
+            assert_eq!(wire.receive().unwrap().status, 200);
         }
         wire.send("GET /v2.1 HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             .unwrap();
         wire
     };
-    let mut slow: Vec<Wire> = (0..wanted.unwrap_or(300)).map(connect).collect();
+    let mut slow: Vec<RawClient> = (0..wanted.unwrap_or(300)).map(connect).collect();
     let over = AtomicBool::new(false);
     let with = thread::scope(|scope| {
         scope.spawn(|| drip(&mut slow, &over));
@@ -90,7 +88,7 @@ fn slow_connections_do_not_slow_others() {
     });
     for wire in &mut slow {
         wire.send("\r\n\r\n").unwrap();
-        assert_eq!(wire.answer().unwrap().status, 200);
+        assert_eq!(wire.receive().unwrap().status, 200);
     }
     drop(slow);
     let after = told("afterwards", &measure(process.base()));

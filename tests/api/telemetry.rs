@@ -1,11 +1,11 @@
 //! Readiness and metrics, on the admin listener.
 
-use crate::gateway::Gateway;
-use crate::keystone::{StandIn, scoped};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
+use test_support::fake_keystone::scoped;
+use test_support::{FakeKeystone, TestGateway};
 use tokio::io::AsyncWriteExt as _;
 use wiremock::matchers::{any, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -36,10 +36,10 @@ pub async fn glance(delay: Duration) -> MockServer {
 }
 
 /// A Keystone that knows one token.
-pub async fn keystone() -> StandIn {
+pub async fn keystone() -> FakeKeystone {
     let tokens = [("a-token", scoped("a-user", "abc", &["member"]))];
     let tokens = tokens.map(|(token, says)| (token.to_owned(), says));
-    StandIn::start(HashMap::from(tokens)).await
+    FakeKeystone::start(HashMap::from(tokens)).await
 }
 
 fn unused_address() -> String {
@@ -47,14 +47,14 @@ fn unused_address() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-fn behind(keystone: &str, glance: &str) -> Gateway {
-    Gateway::start(&[
+fn behind(keystone: &str, glance: &str) -> TestGateway {
+    TestGateway::start(&[
         ("KEYSTONE__AUTH_URL", keystone),
         ("GLANCE__ENDPOINTS", glance),
     ])
 }
 
-async fn ready(gateway: &Gateway) -> (u16, Value) {
+async fn ready(gateway: &TestGateway) -> (u16, Value) {
     let answer = reqwest::get(format!("{}/ready", gateway.admin()))
         .await
         .unwrap();
@@ -62,7 +62,7 @@ async fn ready(gateway: &Gateway) -> (u16, Value) {
 }
 
 /// The series, without comments, each with its number.
-pub async fn series(gateway: &Gateway) -> HashMap<String, f64> {
+pub async fn series(gateway: &TestGateway) -> HashMap<String, f64> {
     let answer = Client::new()
         .get(format!("{}/metrics", gateway.admin()))
         .header(
@@ -129,7 +129,7 @@ async fn the_gateways_own_address_as_glance_is_not_ready() {
     let own = unused_address();
     let listen = own.trim_start_matches("http://").to_owned();
     for glance in [own.clone(), format!("{own}/v2.1")] {
-        let gateway = Gateway::start(&[
+        let gateway = TestGateway::start(&[
             ("AUTH__MODE", "passthrough"),
             ("SERVER__LISTEN", &listen),
             ("GLANCE__ENDPOINTS", &glance),
@@ -150,7 +150,7 @@ async fn requests_that_all_miss_glance_end_readiness() {
         .respond_with(versions)
         .mount(&glance)
         .await;
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", &glance.uri()),
     ]);
@@ -184,7 +184,7 @@ async fn a_glance_that_comes_back_is_noticed_and_asked_once_a_second() {
         .with_priority(1)
         .mount(&server)
         .await;
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", &server.uri()),
     ]);
@@ -206,7 +206,7 @@ async fn a_glance_that_comes_back_is_noticed_and_asked_once_a_second() {
 #[tokio::test]
 async fn requests_calls_and_tokens_are_counted() {
     let (keystone, glance) = (keystone().await, glance(Duration::ZERO).await);
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("KEYSTONE__AUTH_URL", &keystone.url()),
         ("GLANCE__ENDPOINTS", &glance.uri()),
         ("CACHE__ENABLED", "false"),
@@ -293,7 +293,7 @@ async fn requests_calls_and_tokens_are_counted() {
 #[tokio::test]
 async fn answers_from_memory_are_told_apart() {
     let glance = glance(Duration::ZERO).await;
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", &glance.uri()),
         ("CACHE__ENABLED", "true"),
@@ -319,7 +319,7 @@ async fn answers_from_memory_are_told_apart() {
     );
 }
 
-async fn be_hostile(gateway: &Gateway, rounds: std::ops::Range<u32>) {
+async fn be_hostile(gateway: &TestGateway, rounds: std::ops::Range<u32>) {
     let client = Client::new();
     for n in rounds {
         let methods = ["GET", "DELETE", "OPTIONS", "HEAD"].map(str::to_owned);
@@ -355,7 +355,7 @@ async fn be_hostile(gateway: &Gateway, rounds: std::ops::Range<u32>) {
 #[tokio::test]
 async fn no_client_can_make_the_metrics_grow() {
     let glance = glance(Duration::ZERO).await;
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", &glance.uri()),
     ]);
@@ -391,7 +391,7 @@ async fn no_client_can_make_the_metrics_grow() {
 #[tokio::test]
 async fn a_request_whose_client_leaves_is_counted_too() {
     let glance = glance(Duration::from_secs(60)).await;
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", &glance.uri()),
         ("GLANCE__TIMEOUT", "3s"),

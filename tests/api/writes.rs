@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::client::{self, Response};
+use test_support::fake_keystone::scoped;
+use test_support::fake_server::ReceivedRequest;
+use test_support::{FakeKeystone, FakeServer, Reply, TestGateway};
 
 use parking_lot::{Condvar, Mutex};
 use rstest::rstest;
 use serde_json::json;
-
-use crate::gateway::Gateway;
-use crate::keystone::{StandIn, scoped};
-use crate::misbehaving_server::{self, Wire, answer};
-use crate::raw::{self, Answer};
-use crate::server::{Received, Server};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER: &str = "22222222-2222-4333-8444-555555555555";
@@ -41,12 +39,12 @@ impl Barrier {
     }
 }
 
-fn image(id: &str, owner: &str, n: &str) -> Wire {
+fn image(id: &str, owner: &str, n: &str) -> Reply {
     let image = json!({"id": id, "name": "i", "status": "active", "owner": owner, "n": n});
-    answer(200, image.to_string())
+    Reply::json(200, image.to_string())
 }
 
-fn token(request: &Received) -> &str {
+fn token(request: &ReceivedRequest) -> &str {
     let mut headers = request.headers.iter();
     let token = headers.find(|(name, _)| name == "x-auth-token");
     token.map_or("", |(_, value)| value)
@@ -60,10 +58,10 @@ fn until(what: &str, is_true: impl Fn() -> bool) {
     }
 }
 
-fn put(base: &str, token: &str, id: &str) -> Answer {
+fn put(base: &str, token: &str, id: &str) -> Response {
     let path = format!("/v2.1/images/{id}/metadata/n");
     let headers = [("X-Auth-Token", token)];
-    raw::ask(
+    client::ask(
         base,
         "PUT",
         &path,
@@ -72,7 +70,7 @@ fn put(base: &str, token: &str, id: &str) -> Answer {
     )
 }
 
-fn heard(glance: &Server, method: &str) -> usize {
+fn heard(glance: &FakeServer, method: &str) -> usize {
     let received = glance.received();
     received.iter().filter(|all| all.method == method).count()
 }
@@ -82,21 +80,21 @@ fn heard(glance: &Server, method: &str) -> usize {
 fn writes_of_clients_that_left_leave_the_queue_and_glance_hears_nothing_of_them() {
     let barrier = Arc::new(Barrier::default());
     let at_glance = Arc::clone(&barrier);
-    let glance = misbehaving_server::start(move |request| {
+    let glance = FakeServer::scripted(move |request| {
         if request.method == "PATCH" {
             at_glance.pass();
             return image(ID, "p", "new");
         }
         image(ID, "p", "old")
     });
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
         ("NOVA__METADATA_ITEMS", "-1"),
     ]);
     let in_flight = || {
         let admin = gateway.admin();
-        let metrics = raw::ask(admin, "GET", "/metrics", &[], None).text();
+        let metrics = client::ask(admin, "GET", "/metrics", &[], None).text();
         let name = "nova_image_proxy_http_requests_in_flight ";
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().parse::<u64>().unwrap()
@@ -143,7 +141,7 @@ fn writes_of_clients_that_left_leave_the_queue_and_glance_hears_nothing_of_them(
 fn more_writes_than_may_wait_for_one_image_are_refused_and_other_images_are_free() {
     let barrier = Arc::new(Barrier::default());
     let at_glance = Arc::clone(&barrier);
-    let glance = misbehaving_server::start(move |request| {
+    let glance = FakeServer::scripted(move |request| {
         let id = if request.path.ends_with(OTHER) {
             OTHER
         } else {
@@ -154,7 +152,7 @@ fn more_writes_than_may_wait_for_one_image_are_refused_and_other_images_are_free
         }
         image(id, "p", "old")
     });
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
     ]);
@@ -183,16 +181,16 @@ fn more_writes_than_may_wait_for_one_image_are_refused_and_other_images_are_free
     assert_eq!(done.into_inner(), 65);
 }
 
-async fn keystone() -> StandIn {
+async fn keystone() -> FakeKeystone {
     let tokens = ["a", "b"].map(|name| {
         let token = scoped(name, &format!("project-{name}"), &["member"]);
         (format!("token-{name}"), token)
     });
-    StandIn::start(HashMap::from(tokens)).await
+    FakeKeystone::start(HashMap::from(tokens)).await
 }
 
-fn in_front_of(glance: &Server, keystone: &StandIn) -> Gateway {
-    Gateway::start(&[
+fn in_front_of(glance: &FakeServer, keystone: &FakeKeystone) -> TestGateway {
+    TestGateway::start(&[
         ("AUTH__MODE", "keystone"),
         ("KEYSTONE__AUTH_URL", keystone.url().as_str()),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
@@ -205,10 +203,10 @@ fn in_front_of(glance: &Server, keystone: &StandIn) -> Gateway {
 async fn nobody_waits_for_writes_of_callers_who_cannot_see_the_image() {
     let barrier = Arc::new(Barrier::default());
     let at_glance = Arc::clone(&barrier);
-    let glance = misbehaving_server::start(move |request| {
+    let glance = FakeServer::scripted(move |request| {
         if token(request) == "token-a" {
             at_glance.pass();
-            return answer(404, "no image");
+            return Reply::json(404, "no image");
         }
         image(ID, "project-b", "old")
     });
@@ -233,14 +231,13 @@ async fn nobody_waits_for_writes_of_callers_who_cannot_see_the_image() {
 async fn an_owner_waits_for_one_write_of_another_project_at_most() {
     let barrier = Arc::new(Barrier::default());
     let at_glance = Arc::clone(&barrier);
-    let glance =
-        misbehaving_server::start(move |request| match (&*request.method, token(request)) {
-            ("PATCH", "token-a") => {
-                at_glance.pass();
-                answer(403, "not yours")
-            }
-            _ => image(ID, "project-b", "old"),
-        });
+    let glance = FakeServer::scripted(move |request| match (&*request.method, token(request)) {
+        ("PATCH", "token-a") => {
+            at_glance.pass();
+            Reply::json(403, "not yours")
+        }
+        _ => image(ID, "project-b", "old"),
+    });
     let keystone = keystone().await;
     let gateway = in_front_of(&glance, &keystone);
     thread::scope(|scope| {
@@ -263,9 +260,9 @@ async fn an_owner_waits_for_one_write_of_another_project_at_most() {
 }
 
 /// A Glance that breaks the exchange of the first PATCH or DELETE off, before or after it acts.
-fn breaking(acts: bool) -> Server {
+fn breaking(acts: bool) -> FakeServer {
     let (broken, written) = (AtomicBool::new(false), AtomicBool::new(false));
-    misbehaving_server::start(move |request| {
+    FakeServer::scripted(move |request| {
         if request.method == "GET" {
             let n = if written.load(Ordering::SeqCst) {
                 "new"
@@ -279,7 +276,7 @@ fn breaking(acts: bool) -> Server {
             written.store(true, Ordering::SeqCst);
         }
         if first {
-            return Wire::Bytes(Vec::new());
+            return Reply::Bytes(Vec::new());
         }
         image(ID, "p", "new")
     })
@@ -293,7 +290,7 @@ fn a_patch_whose_exchange_broke_is_read_again_and_sent_again_only_if_needed(
     #[case] patches: usize,
 ) {
     let glance = breaking(acts);
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
     ]);
@@ -306,12 +303,12 @@ fn a_patch_whose_exchange_broke_is_read_again_and_sent_again_only_if_needed(
 #[test]
 fn a_delete_whose_exchange_broke_is_not_sent_again() {
     let glance = breaking(true);
-    let gateway = Gateway::start(&[
+    let gateway = TestGateway::start(&[
         ("AUTH__MODE", "passthrough"),
         ("GLANCE__ENDPOINTS", glance.url().as_str()),
     ]);
     let path = format!("/v2.1/images/{ID}");
-    let deleted = raw::ask(
+    let deleted = client::ask(
         gateway.base(),
         "DELETE",
         &path,
@@ -354,21 +351,21 @@ async fn what_one_project_does_leaves_the_cache_of_another_full(
 ) {
     let refuses_reads = Arc::new(AtomicBool::new(true));
     let reads = Arc::clone(&refuses_reads);
-    let glance = misbehaving_server::start(move |request| {
+    let glance = FakeServer::scripted(move |request| {
         let read = request.method == "GET";
         if token(request) == "token-a" && (!read || reads.load(Ordering::SeqCst)) {
-            return answer(status, "{}");
+            return Reply::json(status, "{}");
         }
         match request.path.strip_prefix("/v2/images/") {
             Some(id) => image(id, "project-b", "old"),
-            None => answer(200, r#"{"images": []}"#),
+            None => Reply::json(200, r#"{"images": []}"#),
         }
     });
     let keystone = keystone().await;
     let gateway = in_front_of(&glance, &keystone);
     let ask = |token: &str, method: &str, path: &str, body: Option<&str>| {
         let path = format!("/v2.1/images{path}");
-        raw::ask(
+        client::ask(
             gateway.base(),
             method,
             &path,

@@ -2,28 +2,28 @@
 //! no secret is ever logged.
 
 use std::time::{Duration, Instant};
+use test_support::client::{self, Response};
+use test_support::{FailingGlance, GatewayProcess};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 use serde_json::json;
 
-use crate::gateway::Gateway;
-use crate::guest::{Guest, PASSWORD};
-use crate::raw::{self, Answer};
+use crate::gateway;
 use crate::stack::Stack;
-use crate::stub::Stub;
+use crate::test_user::{PASSWORD, TestUser};
 
 const LIST: &str = "/v2.1/images?limit=1";
 const IMAGE: &str = "00000007-5eed-4000-8000-000000000007";
 const TTL: Duration = Duration::from_secs(5);
 const CATALOG: [(&str, &str); 2] = [("GLANCE__MODE", "external"), ("GLANCE__ENDPOINTS", "")];
 
-fn get(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Answer {
-    raw::ask(gateway.base(), "GET", path, headers, None)
+fn get(gateway: &GatewayProcess, path: &str, headers: &[(&str, &str)]) -> Response {
+    client::ask(gateway.base(), "GET", path, headers, None)
 }
 
 /// The log once it holds that text; what was written arrives here a moment later.
-fn log_with(gateway: &Gateway, text: &str) -> String {
+fn log_with(gateway: &GatewayProcess, text: &str) -> String {
     let started = Instant::now();
     loop {
         let log = gateway.log();
@@ -38,7 +38,7 @@ fn log_with(gateway: &Gateway, text: &str) -> String {
     }
 }
 
-fn status(gateway: &Gateway, token: &str) -> u16 {
+fn status(gateway: &GatewayProcess, token: &str) -> u16 {
     get(gateway, LIST, &[("X-Auth-Token", token)]).status
 }
 
@@ -48,10 +48,10 @@ fn status(gateway: &Gateway, token: &str) -> u16 {
 fn a_revoked_token_is_refused_after_the_token_ttl_at_the_latest(#[case] cache: &str) {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let guest = Guest::in_project(stack, "demo", "member");
-    let (token, other) = (guest.token(), guest.token());
+    let user = TestUser::in_project(stack, "demo", "member");
+    let (token, other) = (user.token(), user.token());
     // Glance, which judges tokens as well, has no part in this.
-    let stub = Stub::start();
+    let stub = FailingGlance::start();
     stub.answer_lists_with(200);
     let settings = [
         ("AUTH__TOKEN_CACHE_TIME", "5s"),
@@ -59,7 +59,7 @@ fn a_revoked_token_is_refused_after_the_token_ttl_at_the_latest(#[case] cache: &
         ("CACHE__TTL", "1m"),
         ("GLANCE__ENDPOINTS", &stub.url()),
     ];
-    let gateway = Gateway::start(stack, &settings);
+    let gateway = gateway::start(stack, &settings);
     assert_eq!(
         (status(&gateway, &token), status(&gateway, &other)),
         (200, 200)
@@ -96,15 +96,15 @@ fn a_revoked_token_is_refused_after_the_token_ttl_at_the_latest(#[case] cache: &
 fn a_token_is_refused_from_the_second_it_expires() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let guest = Guest::in_project(stack, "demo", "member");
-    let stub = Stub::start();
+    let user = TestUser::in_project(stack, "demo", "member");
+    let stub = FailingGlance::start();
     stub.answer_lists_with(200);
     let settings = [
         ("AUTH__TOKEN_CACHE_TIME", "1h"),
         ("GLANCE__ENDPOINTS", &stub.url()),
     ];
-    let gateway = Gateway::start(stack, &settings);
-    let (token, end) = guest.token_until(Utc::now() + TimeDelta::seconds(6));
+    let gateway = gateway::start(stack, &settings);
+    let (token, end) = user.token_until(Utc::now() + TimeDelta::seconds(6));
     let end: DateTime<Utc> = end.parse().unwrap();
     let (mut good, mut refused) = (0, 0);
     while refused < 10 {
@@ -139,7 +139,7 @@ fn glance_is_found_in_the_token_s_catalog(#[case] region: Option<&str>) {
     let _alone = stack.alone();
     let mut settings = CATALOG.to_vec();
     settings.extend(region.map(|region| ("KEYSTONE__REGION_NAME", region)));
-    let gateway = Gateway::start(stack, &settings);
+    let gateway = gateway::start(stack, &settings);
     let token = stack.token("demo");
     let answer = get(
         &gateway,
@@ -163,7 +163,7 @@ fn a_catalog_without_glance_in_the_region_is_a_502_and_one_line_in_the_log() {
     let _alone = stack.alone();
     let mut settings = CATALOG.to_vec();
     settings.push(("KEYSTONE__REGION_NAME", "Nowhere"));
-    let gateway = Gateway::start(stack, &settings);
+    let gateway = gateway::start(stack, &settings);
     let answer = get(&gateway, LIST, &[("X-Auth-Token", &stack.token("demo"))]);
     let message = "The token's catalog has no usable endpoint of the image service.";
     let fault = json!({"computeFault": {"code": 502, "message": message}});
@@ -197,7 +197,7 @@ fn a_catalog_without_glance_in_the_region_is_a_502_and_one_line_in_the_log() {
 fn the_gateway_s_own_credentials_judge_the_tokens_of_others() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let service = Guest::in_project(stack, "demo", "service");
+    let service = TestUser::in_project(stack, "demo", "service");
     let settings = |password| {
         [
             ("KEYSTONE__USERNAME", service.name()),
@@ -207,7 +207,7 @@ fn the_gateway_s_own_credentials_judge_the_tokens_of_others() {
             CATALOG[1],
         ]
     };
-    let gateway = Gateway::start(stack, &settings(PASSWORD));
+    let gateway = gateway::start(stack, &settings(PASSWORD));
     for (user, expected) in [("demo", 200), ("alt", 200)] {
         assert_eq!(status(&gateway, &stack.token(user)), expected);
     }
@@ -216,7 +216,7 @@ fn the_gateway_s_own_credentials_judge_the_tokens_of_others() {
     for token in ["nobody's", &revoked] {
         assert_eq!(status(&gateway, token), 401);
     }
-    let mistaken = Gateway::start(stack, &settings("a wrong password"));
+    let mistaken = gateway::start(stack, &settings("a wrong password"));
     for token in [&stack.token("demo"), "nobody's"] {
         assert_eq!(status(&mistaken, token), 503);
     }
@@ -227,12 +227,12 @@ fn the_gateway_s_own_credentials_judge_the_tokens_of_others() {
 fn headers_that_claim_an_identity_do_not_count_and_stay_here() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let stub = Stub::start();
+    let stub = FailingGlance::start();
     stub.answer_lists_with(200);
-    let gateway = Gateway::start(stack, &[("GLANCE__ENDPOINTS", &stub.url())]);
+    let gateway = gateway::start(stack, &[("GLANCE__ENDPOINTS", &stub.url())]);
     let (token, alt) = (stack.token("demo"), stack.project("alt"));
-    let guest = Guest::in_project(stack, "demo", "service");
-    let service = guest.token();
+    let user = TestUser::in_project(stack, "demo", "service");
+    let service = user.token();
     let global = "req-11111111-2222-4333-8444-555555555555";
     let claims = [
         ("X-Identity-Status", "Confirmed"),
@@ -280,7 +280,7 @@ fn headers_that_claim_an_identity_do_not_count_and_stay_here() {
     assert!(stub.take_received().is_empty());
 }
 
-fn own_credentials<'g>(own: &'g Guest<'_>) -> [(&'static str, &'g str); 3] {
+fn own_credentials<'g>(own: &'g TestUser<'_>) -> [(&'static str, &'g str); 3] {
     [
         ("KEYSTONE__USERNAME", own.name()),
         ("KEYSTONE__PASSWORD", PASSWORD),
@@ -294,16 +294,16 @@ fn own_credentials<'g>(own: &'g Guest<'_>) -> [(&'static str, &'g str); 3] {
 fn a_token_limited_to_compute_paths_gets_the_same_answer_with_and_without_neighbours() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let guest = Guest::in_project(stack, "demo", "member");
+    let user = TestUser::in_project(stack, "demo", "member");
     let rules = json!([{"service": "compute", "method": "GET", "path": "/v2.1/images"}]);
-    let limited = guest.limited_token(&rules);
-    let own = Guest::in_project(stack, "demo", "service");
+    let limited = user.limited_token(&rules);
+    let own = TestUser::in_project(stack, "demo", "service");
     for (credentials, expected) in [(&own_credentials(&own)[..], 200), (&[][..], 401)] {
         let settings = [credentials, &[("CACHE__TTL", "1m")]].concat();
-        let gateway = Gateway::start(stack, &settings);
+        let gateway = gateway::start(stack, &settings);
         assert_eq!(status(&gateway, &limited), expected);
         // The neighbour has the same project and roles, and no limit.
-        assert_eq!(status(&gateway, &guest.token()), 200);
+        assert_eq!(status(&gateway, &user.token()), 200);
         assert_eq!(status(&gateway, &limited), expected);
         let other = get(&gateway, "/v2.1/flavors", &[("X-Auth-Token", &limited)]);
         assert_eq!(other.status, 401);
@@ -314,12 +314,12 @@ fn a_token_limited_to_compute_paths_gets_the_same_answer_with_and_without_neighb
 fn an_expired_token_goes_on_with_a_service_token_as_far_as_glance() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let guest = Guest::in_project(stack, "demo", "member");
-    let own = Guest::in_project(stack, "demo", "service");
+    let user = TestUser::in_project(stack, "demo", "member");
+    let own = TestUser::in_project(stack, "demo", "service");
     let service = own.token();
-    let gateway = Gateway::start(stack, &own_credentials(&own));
+    let gateway = gateway::start(stack, &own_credentials(&own));
     let end = Utc::now() + TimeDelta::seconds(20);
-    let (token, _) = guest.token_until(end);
+    let (token, _) = user.token_until(end);
     let with = |service: &[&str]| {
         let services = service.iter().map(|value| ("X-Service-Token", *value));
         let headers: Vec<_> = [("X-Auth-Token", token.as_str())]
@@ -349,7 +349,7 @@ fn an_expired_token_goes_on_with_a_service_token_as_far_as_glance() {
 fn no_secret_is_in_the_log_at_any_level(#[case] format: &str) {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let own = Guest::in_project(stack, "demo", "service");
+    let own = TestUser::in_project(stack, "demo", "service");
     let service = own.token();
     let settings = [
         ("LOG__LEVEL", "trace"),
@@ -364,7 +364,7 @@ fn no_secret_is_in_the_log_at_any_level(#[case] format: &str) {
     let bad = "gAAAAABnever-a-token-of-any-keystone-0123456789-0123456789";
     let secrets = [demo.as_str(), &service, bad, PASSWORD, wrong[0].1];
     for more in [&[][..], &dead, &wrong] {
-        let gateway = Gateway::start(stack, &[&settings, more].concat());
+        let gateway = gateway::start(stack, &[&settings, more].concat());
         ask_everything(&gateway, &demo, bad, &service);
         let last = get(&gateway, LIST, &[("X-Auth-Token", bad)]);
         let log = log_with(&gateway, last.header("x-openstack-request-id").unwrap());
@@ -384,7 +384,7 @@ fn no_secret_is_in_the_log_at_any_level(#[case] format: &str) {
     }
 }
 
-fn ask_everything(gateway: &Gateway, good: &str, bad: &str, service: &str) {
+fn ask_everything(gateway: &GatewayProcess, good: &str, bad: &str, service: &str) {
     let image = format!("/v2.1/images/{IMAGE}");
     for path in [LIST, "/v2.1/images/detail", &image, "/v2.1/no/such", "/"] {
         for headers in [
@@ -400,7 +400,7 @@ fn ask_everything(gateway: &Gateway, good: &str, bad: &str, service: &str) {
     }
     let key = format!("{image}/metadata/no-such-key");
     let (base, token) = (gateway.base(), [("X-Auth-Token", good)]);
-    raw::ask(base, "DELETE", &key, &token, None);
+    client::ask(base, "DELETE", &key, &token, None);
     let metadata = format!("{image}/metadata");
-    raw::ask(base, "POST", &metadata, &token, Some("{"));
+    client::ask(base, "POST", &metadata, &token, Some("{"));
 }

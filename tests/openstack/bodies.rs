@@ -3,10 +3,10 @@
 //! The replays compare JSON values, which is blind to what old clients depend on: the charset, the
 //! separators, the order of keys. Here Nova and the gateway answer the same requests now.
 
-use crate::gateway::Gateway;
+use crate::gateway;
 use crate::recorded::{cloud, sample};
-use crate::replay::{Case, Deviations, cases, compare};
 use crate::stack::Stack;
+use test_support::replay::{Case, Deviations, cases, compare};
 
 /// What may differ: cases of a listed deviation, and its text that reads otherwise everywhere.
 fn compare_with_nova(wanted: impl Fn(&Case) -> bool, every: usize) -> usize {
@@ -15,7 +15,7 @@ fn compare_with_nova(wanted: impl Fn(&Case) -> bool, every: usize) -> usize {
     let base = stack
         .compute()
         .expect("this stack was started without Nova; use --with-nova");
-    let gateway = Gateway::start(stack, &[("CACHE__ENABLED", "false")]);
+    let gateway = gateway::start(stack, &[("CACHE__ENABLED", "false")]);
     let (nova, ours) = (cloud(stack, base), cloud(stack, gateway.base()));
     let deviations = Deviations::load();
     let listed = deviations.listed();

@@ -20,8 +20,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use test_support::GatewayProcess;
 
-use crate::gateway::Gateway;
+use crate::gateway;
 use crate::stack::Stack;
 use callers::Callers;
 use history::{Epoch, History};
@@ -63,7 +64,7 @@ struct Tally {
 
 struct Trial<'a> {
     callers: &'a Callers<'a>,
-    gateway: &'a Gateway,
+    gateway: &'a GatewayProcess,
     history: &'a History,
     ttl: Duration,
     wanted: usize,
@@ -78,7 +79,7 @@ fn compare_with_glance(ttl: Duration, settings: &[(&str, &str)]) {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = number("ISOLATION_SEED").unwrap_or(u64::from(clock.unwrap().subsec_nanos()));
     println!("{wanted} requests, cache.ttl={ttl:?}, ISOLATION_SEED={seed}");
-    let gateway = Gateway::start(stack, settings);
+    let gateway = gateway::start(stack, settings);
     let callers = Callers::new(stack);
     let history = History::default();
     let trial = Trial {

@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::client::{self, Request};
 
 use serde_json::json;
 
-use crate::gateway::Gateway;
-use crate::raw::{self, Request};
+use crate::gateway;
 use crate::stack::Stack;
 
 const CLIENTS: usize = 6;
@@ -26,7 +26,7 @@ fn no_read_fails_when_one_of_two_glances_is_killed_and_it_is_asked_again_when_it
         ("CACHE__ENABLED", "false"),
         ("LOG__ACCESS", "false"),
     ];
-    let gateway = Gateway::start(stack, &settings);
+    let gateway = gateway::start(stack, &settings);
     let token = stack.token("demo");
     let (stop, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     let read = || {
@@ -36,7 +36,7 @@ fn no_read_fails_when_one_of_two_glances_is_killed_and_it_is_asked_again_when_it
             headers: vec![("X-Auth-Token", &token)],
             body: None,
         };
-        let answer = raw::send(gateway.base(), &request).unwrap();
+        let answer = client::send(gateway.base(), &request).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         reads.fetch_add(1, Ordering::Relaxed);
     };
@@ -92,7 +92,7 @@ fn metadata_writes_and_reads_succeed_where_glance_closes_each_connection_silentl
         ("CACHE__ENABLED", "false"),
         ("LOG__ACCESS", "false"),
     ];
-    let gateway = Gateway::start(stack, &settings);
+    let gateway = gateway::start(stack, &settings);
     let token = stack.token("demo");
     let image = stack.create_image("demo", &json!({"name": "written", "visibility": "private"}));
     let send = |method: &str, path: &str, body: Option<&str>| {
@@ -105,7 +105,7 @@ fn metadata_writes_and_reads_succeed_where_glance_closes_each_connection_silentl
             ],
             body: body.map(str::as_bytes),
         };
-        raw::send(gateway.base(), &request).unwrap()
+        client::send(gateway.base(), &request).unwrap()
     };
     let metadata = format!("/v2.1/images/{image}/metadata");
     let mut failed = Vec::new();

@@ -4,13 +4,14 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use test_support::GatewayProcess;
+use test_support::client::{self, Response};
 
 use rstest::rstest;
 
-use crate::gateway::Gateway;
-use crate::guest::{Guest, PASSWORD};
-use crate::raw::{self, Answer};
+use crate::gateway;
 use crate::stack::Stack;
+use crate::test_user::{PASSWORD, TestUser};
 
 const LIST: &str = "/v2.1/images?limit=1";
 /// `HAProxy` notices within two checks.
@@ -25,10 +26,10 @@ struct HaProxy {
 impl HaProxy {
     /// In front of a gateway, with Nova as the backup. Each answer says in `X-Served-By` which of
     /// them it comes from.
-    fn start(gateway: &Gateway, admin_port: u16, nova: &str) -> Self {
+    fn start(gateway: &GatewayProcess, admin_port: u16, nova: &str) -> Self {
         let port = free_port();
-        let (nova, _) = raw::split(nova);
-        let [gateway, nova] = [gateway.base(), nova].map(raw::authority);
+        let (nova, _) = client::split(nova);
+        let [gateway, nova] = [gateway.base(), nova].map(client::authority);
         let settings = format!(
             "global\n    log stderr format raw local0\n\
              defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    \
@@ -61,7 +62,7 @@ impl HaProxy {
 
     /// The status and the server that answered.
     fn list(&self, token: &str) -> (u16, String) {
-        let answer = raw::ask(&self.base, "GET", LIST, &[("X-Auth-Token", token)], None);
+        let answer = client::ask(&self.base, "GET", LIST, &[("X-Auth-Token", token)], None);
         let served_by = answer.header("x-served-by").unwrap_or("haproxy").to_owned();
         (answer.status, served_by)
     }
@@ -90,16 +91,16 @@ fn free_port() -> u16 {
 }
 
 /// A gateway, and the port of its admin listener.
-fn start(stack: &Stack, settings: &[(&str, &str)]) -> (Gateway, u16) {
+fn start(stack: &Stack, settings: &[(&str, &str)]) -> (GatewayProcess, u16) {
     let port = free_port();
     let admin = format!("127.0.0.1:{port}");
     let settings = [settings, &[("ADMIN__LISTEN", &admin)]].concat();
-    (Gateway::start(stack, &settings), port)
+    (gateway::start(stack, &settings), port)
 }
 
-fn ready(admin_port: u16) -> Answer {
+fn ready(admin_port: u16) -> Response {
     let admin = format!("http://127.0.0.1:{admin_port}");
-    raw::ask(&admin, "GET", "/ready", &[], None)
+    client::ask(&admin, "GET", "/ready", &[], None)
 }
 
 fn own_user<'a>(name: &'a str, password: &'a str, project: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -134,10 +135,10 @@ fn with_a_mistake_in_the_settings_nova_answers_every_request(
     let stack = Stack::shared();
     let _alone = stack.alone();
     let nova = stack.compute().expect("the stack has Nova");
-    let service = Guest::in_project(stack, "service", "service");
-    let member = Guest::in_project(stack, "demo", "member");
+    let service = TestUser::in_project(stack, "service", "service");
+    let member = TestUser::in_project(stack, "demo", "member");
     let own = format!("127.0.0.1:{}", free_port());
-    let (keystone, _) = raw::split(stack.identity());
+    let (keystone, _) = client::split(stack.identity());
     let (own_url, keystone, glance) = (
         format!("http://{own}"),
         format!("{keystone}/idenity/v3"),
@@ -181,7 +182,7 @@ fn with_right_settings_the_gateway_answers() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let nova = stack.compute().expect("the stack has Nova");
-    let service = Guest::in_project(stack, "service", "service");
+    let service = TestUser::in_project(stack, "service", "service");
     let (gateway, admin_port) = start(stack, &own_user(service.name(), PASSWORD, "service"));
     // The first token of the gateway's own can take Keystone longer than one check.
     let started = Instant::now();

@@ -15,31 +15,19 @@ mod gateway;
 #[cfg(test)]
 mod glance_contract;
 #[cfg(test)]
-mod guest;
-#[cfg(test)]
 mod keystone;
 #[cfg(test)]
 mod old_client;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
-#[path = "../api/process.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod process;
-#[cfg(test)]
-mod raw;
-#[cfg(test)]
 mod recorded;
-#[cfg(test)]
-mod replay;
-#[cfg(test)]
-mod server;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
 mod stack;
 #[cfg(test)]
-mod stub;
+mod test_user;
 #[cfg(test)]
 mod upgrade;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway;
 use crate::stack::Stack;
 
 const REQUIREMENTS: &str = include_str!("clients/novaclient-2.35.0.txt");
@@ -80,7 +80,7 @@ fn novaclient_of_2015_writes_back_the_text_it_read() {
     let _alone = stack.alone();
     let python = python_2();
     let libraries = libraries(&python);
-    let gateway = Gateway::start(stack, &[]);
+    let gateway = gateway::start(stack, &[]);
     // More letters beyond ASCII would let the guess be right.
     let texts = json!({"name": "plain", "city": "Zürich"});
     let mut fields = json!({"container_format": "bare", "disk_format": "raw"});

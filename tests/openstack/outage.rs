@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::{Duration, Instant};
+use test_support::FailingGlance;
+use test_support::client::{self, Response};
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
-use crate::raw::{self, Answer};
+use crate::gateway;
 use crate::stack::Stack;
-use crate::stub::Stub;
 
 const IMAGE: &str = "00000007-5eed-4000-8000-000000000007";
 /// Nova takes three seconds to give up; nobody waits longer here.
@@ -64,7 +64,7 @@ const OPERATIONS: [Operation; 10] = [
 ];
 
 impl Operation {
-    fn send(&self, base: &str, image: &str, token: &str) -> Answer {
+    fn send(&self, base: &str, image: &str, token: &str) -> Response {
         let path = format!("/v2.1/images{}", self.path.replace("{}", image));
         send(base, self.method, &path, token, self.body)
     }
@@ -76,9 +76,9 @@ impl Operation {
 
 /// # Panics
 /// There is no answer, or only after longer than anybody waits.
-fn send(base: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> Answer {
+fn send(base: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> Response {
     let started = Instant::now();
-    let answer = raw::ask(base, method, path, &[("X-Auth-Token", token)], body);
+    let answer = client::ask(base, method, path, &[("X-Auth-Token", token)], body);
     assert!(
         started.elapsed() < PATIENCE,
         "{method} {path}: {:?}",
@@ -87,13 +87,13 @@ fn send(base: &str, method: &str, path: &str, token: &str, body: Option<&str>) -
     answer
 }
 
-fn assert_request_ids(answer: &Answer) {
+fn assert_request_ids(answer: &Response) {
     let id = answer.header("x-openstack-request-id").unwrap();
     assert!(id.starts_with("req-") && id.len() == 40, "{id}");
     assert_eq!(answer.header("x-compute-request-id"), Some(id));
 }
 
-fn assert_unavailable(answer: &Answer, message: &str) {
+fn assert_unavailable(answer: &Response, message: &str) {
     let fault = json!({"serviceUnavailable": {"code": 503, "message": message}});
     assert_eq!((answer.status, answer.json()), (503, fault));
     assert_eq!(answer.header("retry-after"), Some("5"));
@@ -104,7 +104,7 @@ fn assert_unavailable(answer: &Answer, message: &str) {
     assert_request_ids(answer);
 }
 
-fn assert_keystone_away(answer: &Answer) {
+fn assert_keystone_away(answer: &Response) {
     assert_unavailable(answer, "The Keystone service is temporarily unavailable.");
     assert_eq!(answer.header("openstack-api-version"), None);
 }
@@ -113,7 +113,7 @@ fn assert_keystone_away(answer: &Answer) {
 ///
 /// # Panics
 /// It is not in time.
-fn ask_until(status: u16, ask: impl Fn() -> Answer) -> Duration {
+fn ask_until(status: u16, ask: impl Fn() -> Response) -> Duration {
     let started = Instant::now();
     loop {
         let answer = ask();
@@ -135,8 +135,8 @@ fn while_keystone_is_away_known_tokens_go_on_and_others_are_told_to_wait() {
     let _alone = stack.alone();
     let known = stack.new_token("demo", true);
     let cold = stack.new_token("alt", true);
-    let gateway = Gateway::start(stack, &[("CACHE__ENABLED", "false")]);
-    let forgetful = Gateway::start(
+    let gateway = gateway::start(stack, &[("CACHE__ENABLED", "false")]);
+    let forgetful = gateway::start(
         stack,
         &[
             ("AUTH__TOKEN_CACHE_TIME", "2s"),
@@ -197,7 +197,7 @@ fn while_glance_is_away_everything_that_needs_it_is_told_to_wait() {
     let stack = Stack::shared();
     let _alone = stack.alone();
     let token = stack.token("demo");
-    let gateway = Gateway::start(stack, &[("CACHE__ENABLED", "false")]);
+    let gateway = gateway::start(stack, &[("CACHE__ENABLED", "false")]);
     let show = || {
         send(
             gateway.base(),
@@ -284,7 +284,7 @@ fn rule(code: u16, operation: &Operation) -> Told {
 const CODES: [u16; 12] = [400, 401, 403, 404, 405, 409, 410, 413, 429, 500, 502, 503];
 
 impl Told {
-    fn assert(&self, what: &str, code: u16, image: &str, answer: &Answer) {
+    fn assert(&self, what: &str, code: u16, image: &str, answer: &Response) {
         let message = self
             .message
             .replace("{code}", &code.to_string())
@@ -323,8 +323,8 @@ impl Told {
 fn every_status_of_glances_is_told_as_what_it_means() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let stub = Stub::start();
-    let gateway = Gateway::start(
+    let stub = FailingGlance::start();
+    let gateway = gateway::start(
         stack,
         &[
             ("GLANCE__ENDPOINTS", &stub.url()),
@@ -366,8 +366,8 @@ fn every_status_of_glances_is_told_as_what_it_means() {
 fn an_image_of_the_stubs_is_shown_as_nova_showed_it() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let stub = Stub::start();
-    let gateway = Gateway::start(
+    let stub = FailingGlance::start();
+    let gateway = gateway::start(
         stack,
         &[
             ("GLANCE__ENDPOINTS", &stub.url()),

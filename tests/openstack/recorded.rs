@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::gateway::Gateway;
-use crate::replay::{Case, Cloud, Deviations, cases, replay};
+use crate::gateway;
 use crate::stack::Stack;
+use test_support::replay::{Case, Cloud, Deviations, cases, replay};
 
 const UNCACHED: &[(&str, &str)] = &[("CACHE__ENABLED", "false")];
 
@@ -37,7 +37,7 @@ fn replay_through_the_gateway(
     let _alone = stack.alone();
     let cases = cases();
     let expected = Deviations::load().expected(&cases);
-    let gateway = Gateway::start(stack, settings);
+    let gateway = gateway::start(stack, settings);
     let wanted: Vec<_> = cases.iter().filter(|case| wanted(case)).collect();
     for _ in 0..rounds {
         replay(&cloud(stack, gateway.base()), &wanted, &expected);

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
+use test_support::client::{self, IMAGE_PATCH, Request, Response, call, split};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::raw::{self, Answer, IMAGE_PATCH, Request, call, split};
 
 /// What `stack.py` writes into `stack.json`.
 #[derive(Debug, Deserialize)]
@@ -224,7 +223,7 @@ impl Stack {
         let (base, path) = split(&url);
         let admin = self.token("admin");
         let headers = vec![("X-Auth-Token", admin.as_str()), ("X-Subject-Token", token)];
-        raw::send(
+        client::send(
             base,
             &Request {
                 method,
@@ -238,7 +237,7 @@ impl Stack {
     }
 
     /// One call to Glance, such as `("GET", "demo", "/v2/images", None)`.
-    pub fn glance(&self, method: &str, user: &str, path: &str, body: Option<&Value>) -> Answer {
+    pub fn glance(&self, method: &str, user: &str, path: &str, body: Option<&Value>) -> Response {
         let kind = if method == "PATCH" {
             IMAGE_PATCH
         } else {
@@ -276,7 +275,7 @@ impl Stack {
     }
 
     /// Changes an image with a JSON Patch.
-    pub fn patch_image(&self, user: &str, image: &str, patch: &Value) -> Answer {
+    pub fn patch_image(&self, user: &str, image: &str, patch: &Value) -> Response {
         self.glance("PATCH", user, &format!("/v2/images/{image}"), Some(patch))
     }
 

@@ -1,14 +1,14 @@
 //! Clients that offer an upgrade to HTTP/2, as Java's and curl's do: the gateway declines, and the connection goes on.
 
-use crate::process::Process;
 use std::process::Command;
+use test_support::{GatewayProcess, gateway_command};
 
 const REQUESTS: usize = 1000;
 /// A sample image that takes changes.
 const IMAGE: &str = "/v2.1/images/e3bedded-0000-4000-8000-000000000004/metadata";
 
-fn gateway() -> Process {
-    Process::start(&[])
+fn gateway() -> GatewayProcess {
+    GatewayProcess::start(gateway_command!(), &[])
 }
 
 fn output(command: &mut Command) -> String {

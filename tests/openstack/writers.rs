@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway;
 use crate::stack::Stack;
 
 const WRITERS: usize = 50;
@@ -40,7 +40,7 @@ impl Drop for Fresh<'_> {
 async fn fifty_concurrent_writers_of_one_image_all_find_their_key_there() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let gateway = Gateway::start(stack, &[]);
+    let gateway = gateway::start(stack, &[]);
     let (client, token) = (Client::new(), stack.token("demo"));
     for round in 0..ROUNDS {
         let image = Fresh::new(stack);
@@ -76,7 +76,7 @@ fn present(record: &Value, write: usize) -> usize {
 async fn a_write_whose_client_left_is_done_as_a_whole_or_not_at_all() {
     let stack = Stack::shared();
     let _alone = stack.alone();
-    let gateway = Gateway::start(stack, &[]);
+    let gateway = gateway::start(stack, &[]);
     let image = Fresh::new(stack);
     let path = format!("/v2.1/images/{}/metadata", image.id);
     let token = stack.token("demo");

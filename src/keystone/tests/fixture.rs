@@ -1,6 +1,5 @@
 //! A stand-in for Keystone, settings for it and a clock that stands still.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use wiremock::{Mock, MockBuilder, MockServer, Request, ResponseTemplate};
 
 use crate::config;
 use crate::keystone::testing::body;
-use crate::keystone::{Catalogs, Clock, Error, ExpiredTokens, InvalidToken, Token, TokenValidator};
+use crate::keystone::{Catalogs, Clock, TokenValidator};
 use crate::upstream;
 
 /// A quarter of an hour before the token in [`body`] ends.
@@ -42,7 +41,7 @@ impl TestClock {
 pub struct Fixture {
     pub server: MockServer,
     pub clock: TestClock,
-    pub keystone: TextValidator,
+    pub keystone: TokenValidator,
 }
 
 impl Fixture {
@@ -79,59 +78,12 @@ pub fn keystone_at(
     settings: Value,
     catalogs: Catalogs,
     clock: &TestClock,
-) -> TextValidator {
+) -> TokenValidator {
     let mut settings: config::Keystone = serde_json::from_value(settings).unwrap();
     settings.auth_url = Some(url.parse().unwrap());
     let http = upstream::client(upstream::ClientSettings::default()).unwrap();
     let auth = config::Auth::default();
-    let validator = TokenValidator::with_clock(&settings, &auth, http, catalogs, clock.clock());
-    TextValidator(validator.unwrap())
-}
-
-/// A validator that takes tokens as texts, and expired ones only where a name says so.
-#[derive(Debug, Clone)]
-pub struct TextValidator(TokenValidator);
-
-impl Deref for TextValidator {
-    type Target = TokenValidator;
-
-    fn deref(&self) -> &TokenValidator {
-        &self.0
-    }
-}
-
-impl TextValidator {
-    pub fn cached(&self, text: &str) -> Option<Result<Arc<Token>, InvalidToken>> {
-        self.cached_with(text, ExpiredTokens::Rejected)
-    }
-
-    pub fn cached_with(
-        &self,
-        text: &str,
-        expired: ExpiredTokens,
-    ) -> Option<Result<Arc<Token>, InvalidToken>> {
-        match self.0.parse(text) {
-            Ok(token) => self.0.cached(token, expired),
-            Err(InvalidToken) => Some(Err(InvalidToken)),
-        }
-    }
-
-    pub async fn validate(&self, text: &str) -> Result<Arc<Token>, Error> {
-        self.validate_with(text, ExpiredTokens::Rejected).await
-    }
-
-    pub async fn validate_with(
-        &self,
-        text: &str,
-        expired: ExpiredTokens,
-    ) -> Result<Arc<Token>, Error> {
-        let token = self.0.parse(text)?;
-        self.0.validate(token, expired).await
-    }
-
-    pub fn forget(&self, text: &str) {
-        self.0.forget(self.0.parse(text).unwrap());
-    }
+    TokenValidator::with_clock(&settings, &auth, http, catalogs, clock.clock()).unwrap()
 }
 
 pub fn short_timeout() -> Value {

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
-
-use crate::misbehaving_server::{Wire, answer, answer_with};
+use test_support::Reply;
 
 /// Stands for the id of the image that was asked for.
 const ID: &str = "case-x-000";
@@ -25,16 +24,16 @@ pub enum Expected {
 /// A response of Glance, the same to every operation.
 pub struct Case {
     pub name: &'static str,
-    pub wire: Wire,
+    pub wire: Reply,
     pub expected: Expected,
 }
 
 impl Case {
     /// The response about the image with this id, which is as long as [`ID`].
-    pub fn about(&self, id: &str) -> Wire {
+    pub fn about(&self, id: &str) -> Reply {
         let mut wire = self.wire.clone();
         assert_eq!(id.len(), ID.len());
-        if let Wire::Bytes(bytes) = &mut wire
+        if let Reply::Bytes(bytes) = &mut wire
             && let Some(at) = memchr::memmem::find(bytes, ID.as_bytes())
         {
             bytes[at..at + id.len()].copy_from_slice(id.as_bytes());
@@ -43,7 +42,7 @@ impl Case {
     }
 }
 
-fn case(name: &'static str, expected: Expected, wire: Wire) -> Case {
+fn case(name: &'static str, expected: Expected, wire: Reply) -> Case {
     Case {
         name,
         wire,
@@ -51,12 +50,12 @@ fn case(name: &'static str, expected: Expected, wire: Wire) -> Case {
     }
 }
 
-fn bytes(text: impl AsRef<[u8]>) -> Wire {
-    Wire::Bytes(text.as_ref().to_owned())
+fn bytes(text: impl AsRef<[u8]>) -> Reply {
+    Reply::Bytes(text.as_ref().to_owned())
 }
 
 /// `left` and what follows with a length of its own.
-fn headed(head: &str, body: &str) -> Wire {
+fn headed(head: &str, body: &str) -> Reply {
     bytes(format!("{head}\r\n\r\n{body}"))
 }
 
@@ -85,7 +84,7 @@ fn wrong_bodies() -> Vec<Case> {
         ),
         ("deep", deep.as_bytes()),
     ];
-    let cases = bodies.map(|(name, body)| case(name, Expected::BadGateway, answer(200, body)));
+    let cases = bodies.map(|(name, body)| case(name, Expected::BadGateway, Reply::json(200, body)));
     cases.into()
 }
 
@@ -109,9 +108,9 @@ fn wrong_statuses() -> Vec<Case> {
         ("999", 999),
     ]
     .into_iter()
-    .map(|(name, status)| case(name, Expected::BadGateway, answer(status, both)))
+    .map(|(name, status)| case(name, Expected::BadGateway, Reply::json(status, both)))
     .collect();
-    cases.push(case("503", Expected::Unavailable, answer(503, both)));
+    cases.push(case("503", Expected::Unavailable, Reply::json(503, both)));
     cases.push(case(
         "204",
         Expected::BadGateway,
@@ -152,7 +151,7 @@ fn encodings() -> Vec<Case> {
         case(
             encoding,
             Expected::BadGateway,
-            answer_with(200, &header, &bomb),
+            Reply::json_with(200, &header, &bomb),
         )
     })
     .collect()
@@ -206,7 +205,7 @@ fn wrong_heads() -> Vec<Case> {
         Expected::BadGateway,
         bytes(large),
     ));
-    let endless = Wire::Endless(b"HTTP/1.1 200 X\r\n".to_vec(), b"X-Y: z\r\n".repeat(1000));
+    let endless = Reply::Endless(b"HTTP/1.1 200 X\r\n".to_vec(), b"X-Y: z\r\n".repeat(1000));
     cases.push(case("endless-headers", Expected::BadGateway, endless));
     let switch = "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
     cases.push(case(
@@ -223,10 +222,10 @@ fn wrong_lengths() -> Vec<Case> {
     let chunked = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked";
     let mebibyte = " ".repeat(1 << 20);
     let chunk = format!("100000\r\n{mebibyte}\r\n");
-    let endless_chunks = Wire::Endless(format!("{chunked}\r\n\r\n").into(), chunk.into());
-    let endless = Wire::Endless(b"HTTP/1.1 200 X\r\n\r\n".to_vec(), mebibyte.clone().into());
-    let extension = Wire::Endless(format!("{chunked}\r\n\r\n1;").into(), mebibyte.into());
-    let trailers = Wire::Endless(
+    let endless_chunks = Reply::Endless(format!("{chunked}\r\n\r\n").into(), chunk.into());
+    let endless = Reply::Endless(b"HTTP/1.1 200 X\r\n\r\n".to_vec(), mebibyte.clone().into());
+    let extension = Reply::Endless(format!("{chunked}\r\n\r\n1;").into(), mebibyte.into());
+    let trailers = Reply::Endless(
         format!("{chunked}\r\n\r\n0\r\n").into(),
         b"X-Y: z\r\n".repeat(1000),
     );
@@ -275,9 +274,9 @@ fn slow_and_short() -> Vec<Case> {
     let cut = |end: usize| bytes(&whole[..end]);
     let pause = Duration::from_millis(100);
     let body = at("{");
-    let slow_body = Wire::Trickle(whole.clone().into(), pause);
+    let slow_body = Reply::Trickle(whole.clone().into(), pause);
     // At the pace of a network: a program built for tests reads them slower than they can be sent.
-    let interim = Wire::Flood(
+    let interim = Reply::Flood(
         b"HTTP/1.1 102 X\r\n\r\n".repeat(100),
         Duration::from_millis(2),
     );
@@ -287,7 +286,7 @@ fn slow_and_short() -> Vec<Case> {
         case("close-in-head", Expected::Unavailable, cut(at("Length"))),
         case("close-before-body", Expected::Unavailable, cut(body)),
         case("close-in-body", Expected::Unavailable, cut(body + 5)),
-        case("silence", Expected::Unavailable, Wire::Silence),
+        case("silence", Expected::Unavailable, Reply::Silence),
         case("trickle", Expected::Unavailable, slow_body),
         case("interim-flood", Expected::Unavailable, interim),
     ]

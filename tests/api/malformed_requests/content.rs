@@ -1,14 +1,13 @@
 //! Bodies that no program writes, and texts that want to be a line of the log.
 
 use std::fmt::Write as _;
+use test_support::client::{RawClient, get};
+use test_support::{GatewayProcess, gateway_command};
 
 use rstest::rstest;
 use serde_json::Value;
 
 use super::{gateway, is_told, post, request};
-use crate::command_line::binary;
-use crate::restart::Process;
-use crate::wire::{Wire, get};
 
 fn many_keys() -> Vec<u8> {
     let mut body = String::from("{\"metadata\": {\"k\": \"\"");
@@ -37,17 +36,17 @@ fn many_keys() -> Vec<u8> {
 #[case::many_keys(many_keys(), 400)]
 fn json_from_hell_is_taken_or_refused(#[case] body: Vec<u8>, #[case] status: u16) {
     let gateway = gateway();
-    let mut wire = Wire::connect(gateway.base()).unwrap();
+    let mut wire = RawClient::connect(gateway.base()).unwrap();
     let headers = format!(
         "Content-Type: application/json\r\nContent-Length: {}\r\n",
         body.len()
     );
     wire.send(post(&headers, &body)).unwrap();
-    let answer = wire.answer().unwrap();
+    let answer = wire.receive().unwrap();
     assert_eq!(answer.status, status, "{}", answer.text());
     is_told("json", &answer);
     wire.send(get("/v2.1")).unwrap();
-    assert_eq!(wire.answer().unwrap().status, 200);
+    assert_eq!(wire.receive().unwrap().status, 200);
 }
 
 #[test]
@@ -58,7 +57,7 @@ fn nothing_a_client_sends_forges_a_line_of_the_log() {
             ("LOG__FORMAT", format),
             ("LOG__LEVEL", "trace"),
         ];
-        let mut process = Process::start(binary(), &settings);
+        let mut process = GatewayProcess::spawn(gateway_command!(), &settings);
         let forged = "forged\\u000aforged%0d%0aforged";
         let headers = [
             "X-OpenStack-Request-ID: req-1\tforged",
@@ -67,15 +66,15 @@ fn nothing_a_client_sends_forges_a_line_of_the_log() {
             "User-Agent: forged",
         ];
         let path = format!("/v2.1/images/{}", forged.replace('\\', "%5C"));
-        let mut wire = Wire::connect(process.base()).unwrap();
+        let mut wire = RawClient::connect(process.base()).unwrap();
         for _ in 0..2 {
             let line = format!("GET {path} HTTP/1.1");
             wire.send(request(&line, (headers.join("\r\n") + "\r\n").as_bytes()))
                 .unwrap();
-            assert_eq!(wire.answer().unwrap().status, 400);
+            assert_eq!(wire.receive().unwrap().status, 400);
         }
         process.signal("TERM");
-        assert!(process.end().success());
+        assert!(process.wait().success());
         let log = process.log();
         let access: Vec<&str> = log.lines().filter(|line| line.contains("forged")).collect();
         assert_eq!(access.len(), 2, "{log}");

@@ -2,10 +2,10 @@
 //! test's own, and an administrator.
 
 use serde_json::Value;
+use test_support::client::{IMAGE_PATCH, Response, call};
 
-use crate::guest::Guest;
-use crate::raw::{Answer, IMAGE_PATCH, call};
 use crate::stack::Stack;
+use crate::test_user::TestUser;
 
 const TOKENS: usize = 4;
 
@@ -51,7 +51,7 @@ impl Caller {
 pub struct Callers<'s> {
     stack: &'s Stack,
     all: Vec<Caller>,
-    guest: Guest<'s>,
+    user: TestUser<'s>,
 }
 
 impl<'s> Callers<'s> {
@@ -59,7 +59,7 @@ impl<'s> Callers<'s> {
         let mut callers = Self {
             stack,
             all: Vec::new(),
-            guest: Guest::in_own_project(stack, "member"),
+            user: TestUser::in_own_project(stack, "member"),
         };
         for name in ["demo", "demo2", "reader", "alt", "admin"] {
             let project = if matches!(name, "demo2" | "reader") {
@@ -70,8 +70,8 @@ impl<'s> Callers<'s> {
             let tokens = (0..TOKENS).map(|_| stack.new_token(name, true)).collect();
             callers.add(name, stack.project(project), tokens);
         }
-        let tokens = (0..TOKENS).map(|_| callers.guest.token()).collect();
-        let project = callers.guest.project().to_owned();
+        let tokens = (0..TOKENS).map(|_| callers.user.token()).collect();
+        let project = callers.user.project().to_owned();
         callers.add("third", &project, tokens);
         callers
     }
@@ -99,7 +99,7 @@ impl<'s> Callers<'s> {
     }
 
     /// One call to Glance itself, as that caller.
-    pub fn glance(&self, caller: &Caller, method: &str, path: &str, body: &Value) -> Answer {
+    pub fn glance(&self, caller: &Caller, method: &str, path: &str, body: &Value) -> Response {
         let kind = if method == "PATCH" {
             IMAGE_PATCH
         } else {

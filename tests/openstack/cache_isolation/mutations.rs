@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use test_support::GatewayProcess;
+use test_support::client::{Response, call};
 
 use serde_json::{Value, json};
 
@@ -10,8 +12,6 @@ use super::REQUESTS_PER_CHANGE;
 use super::callers::{Caller, Callers};
 use super::history::{Change, History, Image, Made, Moment, View};
 use super::rng::Rng;
-use crate::gateway::Gateway;
-use crate::raw::{Answer, call};
 
 const IMAGES: usize = 12;
 const OWNERS: [&str; 3] = ["demo", "alt", "third"];
@@ -19,7 +19,7 @@ const OWNERS: [&str; 3] = ["demo", "alt", "third"];
 /// Changes images one after the other. Those it made go when it does.
 pub struct Mutator<'a> {
     callers: &'a Callers<'a>,
-    gateway: &'a Gateway,
+    gateway: &'a GatewayProcess,
     history: &'a History,
     rng: Rng,
     views: Vec<View>,
@@ -33,7 +33,7 @@ pub struct Mutator<'a> {
 impl<'a> Mutator<'a> {
     pub fn new(
         callers: &'a Callers<'a>,
-        gateway: &'a Gateway,
+        gateway: &'a GatewayProcess,
         history: &'a History,
         rng: Rng,
     ) -> Self {
@@ -198,7 +198,7 @@ impl<'a> Mutator<'a> {
         path: &str,
         caller: &Caller,
         body: &Value,
-    ) -> (Answer, Instant) {
+    ) -> (Response, Instant) {
         let url = format!("{}{path}", self.gateway.base());
         let body = if body.is_null() {
             String::new()

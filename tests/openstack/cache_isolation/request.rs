@@ -1,12 +1,12 @@
 //! What is asked, what was answered, and what should have been.
 
 use serde_json::Value;
+use test_support::client::{self, Response};
 use uuid::Uuid;
 
 use super::callers::{Caller, Callers};
 use super::history::{Epoch, Image};
 use super::rng::Rng;
-use crate::raw::{self, Answer};
 
 const NOT_FOUND: &str = "Image not found.";
 /// An image without the property.
@@ -163,7 +163,7 @@ impl Request {
 
     /// # Panics
     /// There is no answer.
-    pub fn send(&self, base: &str, token: &str) -> Answer {
+    pub fn send(&self, base: &str, token: &str) -> Response {
         let (method, path, body) = match &self.ask {
             Ask::List { detail, part } => {
                 let query = match part {
@@ -202,10 +202,10 @@ impl Request {
         } else {
             token
         };
-        raw::ask(base, method, &path, &[("X-Auth-Token", token)], body)
+        client::ask(base, method, &path, &[("X-Auth-Token", token)], body)
     }
 
-    pub fn read(&self, answer: &Answer) -> Seen {
+    pub fn read(&self, answer: &Response) -> Seen {
         if answer.status != 200 {
             let is_of_glance = matches!(self.ask, Ask::List { .. });
             let fault = || Some(answer.json().as_object()?.values().next()?.clone());

@@ -1,5 +1,6 @@
-//! The gateway in this process, on a thread of its own, built as `main` builds it.
+//! The gateway in the process of the test, on a thread of its own, built as `main` builds it.
 
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use nova_image_proxy::application::Application;
@@ -8,14 +9,15 @@ use nova_image_proxy::telemetry::log_writer::LogWriter;
 use tokio::sync::oneshot;
 
 /// A running gateway; it stops when this is dropped.
-pub struct Gateway {
+pub struct TestGateway {
+    address: SocketAddr,
     base: String,
     admin: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Gateway {
+impl TestGateway {
     /// Starts one on a free port. `settings` are environment variables without their prefix, such
     /// as `("CACHE__ENABLED", "false")`.
     pub fn start(settings: &[(&str, &str)]) -> Self {
@@ -54,6 +56,7 @@ impl Gateway {
         let (address, admin) = address.recv().unwrap();
         let admin = admin.map_or_else(String::new, |admin| format!("http://{admin}"));
         Self {
+            address,
             base: format!("http://{address}"),
             admin,
             stop: Some(stop),
@@ -61,18 +64,23 @@ impl Gateway {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://127.0.0.1:PORT`
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// The operator's port, the same way.
+    /// The admin listener, the same way.
     pub fn admin(&self) -> &str {
         &self.admin
     }
 }
 
-impl Drop for Gateway {
+impl Drop for TestGateway {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

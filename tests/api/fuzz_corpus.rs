@@ -1,4 +1,4 @@
-//! What the fuzz targets look for (`fuzz/properties`), in every run of the tests: their whole corpus,
+//! What the fuzz targets look for (`test_support::properties`), in every run of the tests: their whole corpus,
 //! and inputs put together at random.
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::properties::{
+use test_support::properties::{
     metadata, microversion, query, raw_requests, request_framing, routes, view,
 };
 

@@ -1,32 +1,34 @@
-//! A Glance that misbehaves as it is told to, and remembers every request it got.
+//! A Glance that fails as the test says.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::server::{Received, Server};
+use crate::fake_server::{FakeServer, ReceivedRequest};
+use crate::reply::Reply;
 
-/// An image whose id starts so can be read; everything else gives the three digits after `0000` as its
-/// status, as it does for any other image.
+/// An image whose id starts with this can be read; every other request gets the three digits after
+/// `0000` in the image's id as its status.
 const READ_ONLY: char = 'e';
 
 /// It stops when this is dropped.
-pub struct Stub {
-    server: Server,
+pub struct FailingGlance {
+    server: FakeServer,
     lists: Arc<AtomicU16>,
 }
 
-impl Stub {
+impl FailingGlance {
+    /// Lists have no status before [`Self::answer_lists_with`].
     pub fn start() -> Self {
         let lists = Arc::new(AtomicU16::default());
         let now = Arc::clone(&lists);
-        let server = Server::start(move |request, mut stream| {
+        let server = FakeServer::scripted(move |request| {
             let status = status(request, now.load(Ordering::Relaxed));
-            stream.write_all(answer(status, &request.path).as_bytes())
+            respond(status, &request.path)
         });
         Self { server, lists }
     }
 
+    /// `http://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         self.server.url()
     }
@@ -37,12 +39,12 @@ impl Stub {
     }
 
     /// All requests so far, which it forgets.
-    pub fn take_received(&self) -> Vec<Received> {
+    pub fn take_received(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.server.received())
     }
 }
 
-fn status(request: &Received, of_lists: u16) -> u16 {
+fn status(request: &ReceivedRequest, of_lists: u16) -> u16 {
     let Some(id) = request.path.strip_prefix("/v2/images/") else {
         return of_lists;
     };
@@ -52,21 +54,16 @@ fn status(request: &Received, of_lists: u16) -> u16 {
     id[5..8].parse().unwrap()
 }
 
-fn answer(status: u16, path: &str) -> String {
-    let (kind, body) = match (status, path.strip_prefix("/v2/images/")) {
-        (200, Some(id)) => ("application/json", image(id)),
-        (200, None) => ("application/json", r#"{"images": []}"#.to_owned()),
-        _ => ("text/html; charset=UTF-8", page(status)),
-    };
+fn respond(status: u16, path: &str) -> Reply {
     let retry = match status {
         413 | 429 => "Retry-After: 7\r\n",
         _ => "",
     };
-    format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{retry}Content-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    )
+    match (status, path.strip_prefix("/v2/images/")) {
+        (200, Some(id)) => Reply::json(status, image(id)),
+        (200, None) => Reply::json(status, r#"{"images": []}"#),
+        _ => Reply::html_with(status, retry, page(status)),
+    }
 }
 
 fn page(status: u16) -> String {

@@ -1,9 +1,7 @@
-//! What must hold of any input, as functions of bytes that panic where it does not.
+//! What must hold for any input, as functions of bytes that panic where it does not.
 //!
-//! The fuzz targets call them with what libFuzzer makes up; the ordinary tests (`tests/api/fuzzed.rs`)
+//! The fuzz targets call them with the inputs that libFuzzer makes up; the ordinary tests (`tests/api/fuzz_corpus.rs`)
 //! with the corpus and with a few thousand random inputs.
-
-#![allow(dead_code, reason = "each fuzz target uses one of them")]
 
 pub mod metadata;
 pub mod microversion;

@@ -1,4 +1,4 @@
-//! A stand-in for Keystone that knows a few tokens.
+//! A Keystone that knows a few tokens.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 /// Answers validations; a token is valid while it asks about itself and is in the table.
-pub struct StandIn(MockServer);
+pub struct FakeKeystone(MockServer);
 
-impl StandIn {
+impl FakeKeystone {
     /// Knows these tokens, each with what Keystone says of it: a [`scoped`] or an [`unscoped`] one.
     pub async fn start(tokens: HashMap<String, Value>) -> Self {
         let server = MockServer::start().await;

@@ -1,22 +1,13 @@
 //! The memory of the process, seen from outside.
 
-use crate::command_line::serve;
-use crate::connection::Connection;
-use crate::raw::call;
 use embedded_glance::{EmbeddedGlance, Settings};
 use serde_json::json;
+use test_support::client::{RawClient, call};
+use test_support::{GatewayProcess, gateway_command};
 
 const MAX_BYTES: u64 = 32 << 20;
 const VALUE_BYTES: usize = 60_000;
 const ID: &str = "f0075e1f-0000-4000-8000-000000000001";
-
-/// Resident memory of a process, in bytes.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
-    kilobytes.parse::<u64>().unwrap() << 10
-}
 
 #[test]
 fn kept_answers_stay_within_their_bound_with_ten_times_as_much_offered() {
@@ -30,16 +21,16 @@ fn kept_answers_stay_within_their_bound_with_ten_times_as_much_offered() {
     let made = call("POST", &url, None, "application/json", image.as_bytes());
     assert_eq!(made.status, 201, "{}", made.text());
 
-    let (running, mut lines) = serve(&[
+    let settings = [
         ("AUTH__MODE", "none"),
         ("GLANCE__ENDPOINTS", glance.endpoint().as_str()),
         ("CACHE__MAX_BYTES", &MAX_BYTES.to_string()),
         ("CACHE__TTL", "1h"),
         ("CACHE__TRANSITIONAL_WINDOW", "0s"),
         ("LOG__ACCESS", "false"),
-    ]);
-    let base = lines.next().unwrap();
-    let mut client = Connection::to(base.strip_prefix("listening on ").unwrap());
+    ];
+    let process = GatewayProcess::start(gateway_command!(), &settings);
+    let mut client = RawClient::connect(process.base()).unwrap();
     // What the process takes to answer at all, caches of the allocator included.
     let mut ask = |project: usize| {
         let answer = client.get(&format!("/v2.1/{project:08}/images/{ID}"));
@@ -49,12 +40,12 @@ fn kept_answers_stay_within_their_bound_with_ten_times_as_much_offered() {
     for _ in 0..20 {
         ask(0);
     }
-    let before = resident(running.pid());
+    let before = process.memory() << 10;
     let offered = usize::try_from(10 * MAX_BYTES).unwrap() / VALUE_BYTES;
     let mut most = 0;
     for project in 1..=offered {
         assert_eq!(ask(project), "nova-image-proxy; fwd=miss");
-        most = most.max(resident(running.pid()).saturating_sub(before));
+        most = most.max((process.memory() << 10).saturating_sub(before));
     }
     println!(
         "{offered} answers of {VALUE_BYTES} bytes: {most} bytes more than before, at the most"

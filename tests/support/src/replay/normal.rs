@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::case::Normal;
-use crate::raw::Answer;
+use crate::client::Response;
 
 /// Headers of the connection and the server, not of the API.
 /// `Cache-Status` is one that a gateway with a cache adds.
@@ -55,7 +55,7 @@ impl Placeholders {
         serde_json::from_str(&self.text(&value.to_string())).unwrap()
     }
 
-    pub fn answer(&self, answer: &Answer) -> Normal {
+    pub fn answer(&self, answer: &Response) -> Normal {
         let headers = answer
             .headers
             .iter()
@@ -103,6 +103,7 @@ fn starts_with_shape(text: &str, shape: &str) -> bool {
             })
 }
 
+#[cfg(test)]
 #[test]
 fn times_and_request_ids_become_placeholders() {
     let mut places = Placeholders::default();

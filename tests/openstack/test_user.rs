@@ -1,9 +1,9 @@
 //! Users that a test makes for itself, as the stack's own are everybody's.
 
 use serde_json::{Value, json};
+use test_support::client::{Response, call};
 use uuid::Uuid;
 
-use crate::raw::{Answer, call};
 use crate::stack::Stack;
 
 /// One that no log line holds by chance.
@@ -12,7 +12,7 @@ pub const PASSWORD: &str = "Pq7-not-in-any-log-Zx3";
 /// A user with one role in one project. It goes when this is dropped, with its project if that was
 /// made for it and with its application credentials.
 #[derive(Debug)]
-pub struct Guest<'s> {
+pub struct TestUser<'s> {
     stack: &'s Stack,
     id: String,
     name: String,
@@ -20,7 +20,7 @@ pub struct Guest<'s> {
     made: Vec<String>,
 }
 
-impl<'s> Guest<'s> {
+impl<'s> TestUser<'s> {
     /// In the project with that name.
     pub fn in_project(stack: &'s Stack, project: &str, role: &str) -> Self {
         Self::make(stack, Some(stack.project(project)), role)
@@ -32,28 +32,25 @@ impl<'s> Guest<'s> {
     }
 
     fn make(stack: &'s Stack, project: Option<&str>, role: &str) -> Self {
-        let name = format!("guest-{}", Uuid::new_v4());
-        let mut guest = Self {
+        let name = format!("test-user-{}", Uuid::new_v4());
+        let mut made = Self {
             stack,
             id: String::new(),
             name: name.clone(),
             project: String::new(),
             made: Vec::new(),
         };
-        guest.project = project.map_or_else(
-            || guest.create("project", &json!({"name": name, "domain_id": "default"})),
+        made.project = project.map_or_else(
+            || made.create("project", &json!({"name": name, "domain_id": "default"})),
             str::to_owned,
         );
         let user = json!({"name": name, "domain_id": "default", "password": PASSWORD});
-        guest.id = guest.create("user", &user);
-        let roles = guest.as_admin("GET", &format!("/roles?name={role}"), &Value::Null);
+        made.id = made.create("user", &user);
+        let roles = made.as_admin("GET", &format!("/roles?name={role}"), &Value::Null);
         let role = roles.json()["roles"][0]["id"].as_str().unwrap().to_owned();
-        let grant = format!(
-            "/projects/{}/users/{}/roles/{role}",
-            guest.project, guest.id
-        );
-        assert_eq!(guest.as_admin("PUT", &grant, &Value::Null).status, 204);
-        guest
+        let grant = format!("/projects/{}/users/{}/roles/{role}", made.project, made.id);
+        assert_eq!(made.as_admin("PUT", &grant, &Value::Null).status, 204);
+        made
     }
 
     fn create(&mut self, kind: &str, fields: &Value) -> String {
@@ -64,11 +61,11 @@ impl<'s> Guest<'s> {
         id
     }
 
-    fn as_admin(&self, method: &str, path: &str, body: &Value) -> Answer {
+    fn as_admin(&self, method: &str, path: &str, body: &Value) -> Response {
         self.identity(method, path, &self.stack.token("admin"), body)
     }
 
-    fn identity(&self, method: &str, path: &str, token: &str, body: &Value) -> Answer {
+    fn identity(&self, method: &str, path: &str, token: &str, body: &Value) -> Response {
         let body = if body.is_null() {
             String::new()
         } else {
@@ -157,7 +154,7 @@ impl<'s> Guest<'s> {
     }
 }
 
-impl Drop for Guest<'_> {
+impl Drop for TestUser<'_> {
     fn drop(&mut self) {
         self.remove_application_credentials();
         for path in self.made.iter().rev() {

@@ -1,4 +1,4 @@
-//! A server on loopback that reads a request from each connection and has somebody else answer it.
+//! A server on loopback that reads a request from each connection and passes it to a function of the test, which writes the response.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,34 +6,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
+use crate::Reply;
+
 /// A request as it arrived; its body is read and dropped.
 #[derive(Debug, Clone)]
-pub struct Received {
+pub struct ReceivedRequest {
     pub method: String,
     pub path: String,
     /// Lower-case names.
     pub headers: Vec<(String, String)>,
 }
 
-type Answer = dyn Fn(&Received, &TcpStream) -> io::Result<()> + Send + Sync;
+type Answer = dyn Fn(&ReceivedRequest, &TcpStream) -> io::Result<()> + Send + Sync;
 
 struct Shared {
     answer: Box<Answer>,
     stopping: AtomicBool,
-    received: Mutex<Vec<Received>>,
+    received: Mutex<Vec<ReceivedRequest>>,
 }
 
 /// It stops when this is dropped.
-pub struct Server {
+pub struct FakeServer {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
-    /// Each connection is closed after its answer.
+impl FakeServer {
+    /// Each connection is closed after its response.
     pub fn start(
-        answer: impl Fn(&Received, &TcpStream) -> io::Result<()> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest, &TcpStream) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -60,17 +62,23 @@ impl Server {
         }
     }
 
+    /// Writes what `script` says to each request.
+    pub fn scripted(script: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(move |request, stream| script(request).write(stream))
+    }
+
+    /// `http://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// All requests so far, or since the last were taken away.
-    pub fn received(&self) -> MutexGuard<'_, Vec<Received>> {
+    pub fn received(&self) -> MutexGuard<'_, Vec<ReceivedRequest>> {
         self.shared.received.lock().unwrap()
     }
 }
 
-impl Drop for Server {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         // Wakes the thread, which then sees that it is to stop.
@@ -91,7 +99,7 @@ impl Shared {
     }
 }
 
-fn read(reader: &mut impl BufRead) -> io::Result<Option<Received>> {
+fn read(reader: &mut impl BufRead) -> io::Result<Option<ReceivedRequest>> {
     let mut first = String::new();
     reader.read_line(&mut first)?;
     let mut words = first.split(' ').map(str::to_owned);
@@ -110,7 +118,7 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<Received>> {
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let length = length.map_or(0, |(_, value)| value.parse().unwrap());
     io::copy(&mut reader.take(length), &mut io::sink())?;
-    Ok(Some(Received {
+    Ok(Some(ReceivedRequest {
         method,
         path,
         headers,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::case::{Case, Normal, Recorded};
 use super::normal::Placeholders;
-use crate::raw::{self, Answer, IMAGE_PATCH, Request, call};
+use crate::client::{self, IMAGE_PATCH, Request, Response, call};
 
 /// What Glance says of an image and no two runs have in common.
 const NOT_COMPARED: [&str; 12] = [
@@ -47,7 +47,7 @@ impl Cloud {
     ) -> Self {
         let mut places = Placeholders::default();
         places.add(base, "base");
-        places.add(raw::authority(base), "host");
+        places.add(client::authority(base), "host");
         places.add(glance, "glance");
         places.add(keystone, "keystone");
         tokens.insert("bad".to_owned(), "gAAAAABnotarealtoken".to_owned());
@@ -121,7 +121,7 @@ impl Cloud {
         }
     }
 
-    fn send(&self, case: &Case, image: &str) -> io::Result<Answer> {
+    fn send(&self, case: &Case, image: &str) -> io::Result<Response> {
         let sent = &case.request;
         let mut path = sent
             .path
@@ -147,7 +147,7 @@ impl Cloud {
             headers,
             body: body.as_deref(),
         };
-        raw::send(&self.base, &request)
+        client::send(&self.base, &request)
     }
 
     fn glance_after(&self, image: &str) -> Value {
@@ -239,7 +239,7 @@ pub struct RawBody {
 struct Exchange<'a> {
     image: Option<FreshImage<'a>>,
     places: Placeholders,
-    answer: io::Result<Answer>,
+    answer: io::Result<Response>,
 }
 
 /// The image a case has to itself; it goes when the case is over, also when that panics.

@@ -1,9 +1,6 @@
 //! Whole raw requests: the bytes of a connection, before a gateway with a Glance that has every image.
 
-use nova_image_proxy::application::Application;
-use nova_image_proxy::config;
 use nova_image_proxy::server::request_framing::{RequestFraming, Scan};
-use nova_image_proxy::telemetry::log_writer::LogWriter;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -11,6 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use crate::TestGateway;
 
 /// How often the Glance failed, as it does for images whose id begins so.
 static FAILURES: AtomicU64 = AtomicU64::new(0);
@@ -22,8 +21,8 @@ const FAILING: &str = "fail";
 /// # Panics
 /// The input breaks a rule.
 pub fn holds(data: &[u8]) {
-    static GATEWAY: OnceLock<SocketAddr> = OnceLock::new();
-    let gateway = *GATEWAY.get_or_init(gateway);
+    static GATEWAY: OnceLock<TestGateway> = OnceLock::new();
+    let gateway = GATEWAY.get_or_init(gateway).address();
     let failures = FAILURES.load(Ordering::Relaxed);
     let output = exchange(gateway, data).expect("the exchange broke");
     let may_fail = FAILURES.load(Ordering::Relaxed) > failures;
@@ -211,31 +210,16 @@ fn exchange(gateway: SocketAddr, data: &[u8]) -> io::Result<Vec<u8>> {
     Ok(output)
 }
 
-fn gateway() -> SocketAddr {
+fn gateway() -> TestGateway {
     let glance = glance();
-    let settings = [
-        ("SERVER__LISTEN", "127.0.0.1:0"),
+    TestGateway::start(&[
         ("SERVER__WORKERS", "1"),
         ("ADMIN__LISTEN", "off"),
         ("AUTH__MODE", "passthrough"),
         ("LOG__ACCESS", "false"),
         ("GLANCE__RETRIES", "0"),
         ("GLANCE__ENDPOINTS", glance.as_str()),
-    ];
-    let environment =
-        settings.map(|(name, value)| (format!("NOVA_IMAGE_PROXY__{name}"), value.to_owned()));
-    let settings = config::load(&[], environment).expect("settings");
-    let (ready, address) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async {
-            let app = Application::build(&settings, &LogWriter::null()).expect("no gateway");
-            let served = app.run(std::future::pending(), |address| {
-                ready.send(address).expect("not wanted");
-            });
-            served.await.expect("the gateway ended");
-        });
-    });
-    address.recv().expect("no gateway")
+    ])
 }
 
 /// A Glance that has every image and takes every change, but for those that fail.

@@ -79,7 +79,7 @@ struct Expect {
 
 impl Deviations {
     pub fn load() -> Self {
-        serde_json::from_str(include_str!("../../fixtures/deviations.json")).unwrap()
+        serde_json::from_str(include_str!("../../../fixtures/deviations.json")).unwrap()
     }
 
     /// Each case that is listed by name, with the id of its deviation.

@@ -98,7 +98,7 @@ impl Case {
 
 /// All recorded cases, in the order they were recorded.
 pub fn cases() -> Vec<Case> {
-    let packed: &[u8] = include_bytes!("../../fixtures/nova_reference.jsonl.gz");
+    let packed: &[u8] = include_bytes!("../../../fixtures/nova_reference.jsonl.gz");
     let mut text = String::new();
     GzDecoder::new(packed).read_to_string(&mut text).unwrap();
     text.lines()
