@@ -105,10 +105,6 @@ fn answer_to(method: &Method) -> Answer {
 }
 
 /// Empties the embedded Glance, for a test suite.
-#[expect(
-    clippy::redundant_closure,
-    reason = "the function behind the pointer cannot be moved"
-)]
 async fn reset_store(reset: Data<Reset>) -> HttpResponse {
     let reset = move || reset();
     match block(reset).await {

@@ -111,30 +111,13 @@ impl Application {
             Some(GlanceMode::Embedded) => Some(embedded::start(settings, &mode, &spawner)?),
             Some(GlanceMode::External) | None => None,
         };
-        let endpoints = match &embedded {
-            Some(glance) => vec![Endpoint::new(glance.endpoint())],
-            None => settings
-                .glance
-                .endpoints
-                .iter()
-                .map(Endpoint::new)
-                .collect(),
-        };
         let validator = match &mode {
             AuthBackend::Keystone(keystone) => Some(keystone.clone()),
             AuthBackend::Passthrough(_) | AuthBackend::SelfNamed(_) | AuthBackend::None => None,
         };
         let glance_urls = glance_urls(settings, embedded.as_ref());
-        let keystone_url = validator.as_ref().map(TokenValidator::identity_url);
-        if let Some(url) = keystone_url {
-            metrics.upstream.register_endpoint("keystone", url, 1);
-        }
-        for url in &glance_urls {
-            let max_failures = settings.glance.eject_after;
-            metrics
-                .upstream
-                .register_endpoint("glance", url, max_failures);
-        }
+        let endpoints = glance_urls.iter().map(Endpoint::new).collect();
+        register_endpoints(&metrics, settings, validator.as_ref(), &glance_urls);
         register_metrics(&mut metrics, &mode, settings, log);
         let response_memory = ResponseMemory::new(settings.server.max_response_memory);
         register_response_memory_metrics(&mut metrics, &response_memory);
@@ -144,7 +127,7 @@ impl Application {
         let nova = nova_api(
             settings,
             mode,
-            counted.clone(),
+            &counted,
             spawner,
             endpoints,
             &response_memory,
@@ -153,12 +136,7 @@ impl Application {
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
         let images = Arc::clone(&nova.service.images);
         let to_nova = passthrough::nova(settings, &mut metrics, &images, &upstream_spawner)?;
-        if !settings.compute.endpoints.is_empty() {
-            let max = Arc::clone(&nova.service.max_microversion);
-            let urls = settings.compute.endpoints.iter().cloned();
-            let urls = urls.map(without_version).collect();
-            upstream_spawner.spawn(max.follow(counted, urls));
-        }
+        follow_max_microversion(settings, &nova, counted, &upstream_spawner);
         let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
         let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
         metrics.register(|registry| {
@@ -200,11 +178,7 @@ impl Application {
         let admin = settings.admin.listen.map(start).transpose()?;
         let admin_address = admin.as_ref().map(Admin::address);
         log_summary(settings, server.address(), admin_address);
-        let is_open = settings.auth.mode == Some(AuthMode::None);
-        let quickstart = embedded.as_ref().filter(|_| is_open).map(|glance| {
-            let prefix = &settings.server.path_prefix;
-            quickstart::text(server.address(), prefix, glance.sample_image())
-        });
+        let quickstart = quickstart_text(settings, embedded.as_ref(), server.address());
         Ok(Self {
             server,
             upstream,
@@ -259,6 +233,49 @@ impl Application {
         drop(self.upstream);
         served
     }
+}
+
+/// Shows the endpoints of the settings in the metrics from the start.
+fn register_endpoints(
+    metrics: &Metrics,
+    settings: &Settings,
+    validator: Option<&TokenValidator>,
+    glance_urls: &[Url],
+) {
+    let upstream = &metrics.upstream;
+    if let Some(url) = validator.map(TokenValidator::identity_url) {
+        upstream.register_endpoint("keystone", url, 1);
+    }
+    for url in glance_urls {
+        upstream.register_endpoint("glance", url, settings.glance.eject_after);
+    }
+}
+
+/// Keeps the maximum microversion at Nova's own where calls are passed on to Nova.
+fn follow_max_microversion(
+    settings: &Settings,
+    nova: &NovaApi,
+    client: upstream::InstrumentedClient,
+    spawner: &Spawner,
+) {
+    if settings.compute.endpoints.is_empty() {
+        return;
+    }
+    let max = Arc::clone(&nova.service.max_microversion);
+    let urls = settings.compute.endpoints.iter().cloned();
+    spawner.spawn(max.follow(client, urls.map(without_version).collect()));
+}
+
+/// The first requests to try, for a gateway that needs no cloud and no token.
+fn quickstart_text(
+    settings: &Settings,
+    embedded: Option<&EmbeddedGlance>,
+    address: SocketAddr,
+) -> Option<String> {
+    let is_open = settings.auth.mode == Some(AuthMode::None);
+    let glance = embedded.filter(|_| is_open)?;
+    let prefix = &settings.server.path_prefix;
+    Some(quickstart::text(address, prefix, glance.sample_image()))
 }
 
 /// Empties the embedded Glance, and invalidates every cached response.
@@ -505,7 +522,7 @@ fn register_connection_metrics(metrics: &mut Metrics, server: &Server, limit: us
 fn nova_api(
     settings: &Settings,
     mode: AuthBackend,
-    client: upstream::InstrumentedClient,
+    client: &upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
     response_memory: &ResponseMemory,
@@ -531,7 +548,7 @@ fn nova_api(
             reads: ReadThrough::new(Arc::clone(&cache)),
             images: Arc::new(ImageService::new(
                 GlanceClient::new(
-                    client.with_memory(&budgets.glance),
+                    client.clone().with_memory(&budgets.glance),
                     call,
                     endpoints,
                     upstream_policy(&settings.glance),
