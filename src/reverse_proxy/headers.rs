@@ -175,11 +175,14 @@ mod tests {
         let line = |(name, value): (&HeaderName, &HeaderValue)| {
             format!("{name}: {}", value.to_str().unwrap())
         };
-        map.iter().map(line).collect()
+        let mut lines: Vec<_> = map.iter().map(line).collect();
+        // A removal changes the order of different names.
+        lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
+        lines
     }
 
     #[rstest]
-    #[case::end_to_end(&[("X-Auth-Token", "t"), ("Accept", "a")], &["x-auth-token: t", "accept: a"])]
+    #[case::end_to_end(&[("X-Auth-Token", "t"), ("Accept", "a")], &["accept: a", "x-auth-token: t"])]
     #[case::repeated(&[("Accept", "a"), ("Accept", "b")], &["accept: a", "accept: b"])]
     #[case::named(&[("Connection", "close, X-One"), ("X-One", "1"), ("X-Two", "2")], &["x-two: 2"])]
     #[case::named_twice(&[("Connection", "x-one"), ("Connection", " ,X-TWO,"), ("X-One", "1"), ("X-Two", "2")], &[])]

@@ -332,7 +332,7 @@ mod tests {
             response_bytes: u64::MAX,
             microversion: Some((u64::MAX, u64::MAX)),
             cache: Some(CacheLabel::Coalesced),
-            upstream: Some(&long),
+            upstream: Some("http://nova:8774"),
             upstream_time: Duration::MAX,
             duration: Duration::MAX,
             user_agent: Some(long.as_bytes()),
