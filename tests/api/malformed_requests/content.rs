@@ -84,7 +84,8 @@ fn nothing_a_client_sends_forges_a_line_of_the_log() {
                 "{line:?}"
             );
             if format == "json" {
-                let event: Value = serde_json::from_str(line).unwrap();
+                let event: Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
                 assert_ne!(event["level"], "ERROR");
             }
         }

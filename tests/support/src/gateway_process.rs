@@ -63,8 +63,8 @@ impl GatewayProcess {
         let log = Arc::new(Mutex::new(String::new()));
         let (ready, address) = mpsc::channel();
         let readers = vec![
-            read(child.stdout.take().unwrap(), &log, ready.clone()),
-            read(child.stderr.take().unwrap(), &log, ready),
+            read(child.stdout.take().unwrap(), None, ready.clone()),
+            read(child.stderr.take().unwrap(), Some(&log), ready),
         ];
         let base = address.recv_timeout(TIMEOUT);
         let mut process = Self {
@@ -92,7 +92,7 @@ impl GatewayProcess {
         &self.base
     }
 
-    /// Everything the process has written so far, to either output.
+    /// The log so far: what the process has written to standard error.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -166,17 +166,20 @@ impl Drop for GatewayProcess {
     }
 }
 
-/// Reads one of the outputs to its end, so that the process never blocks on a full pipe.
+/// Reads one of the outputs to its end, so that the process never blocks on a full pipe. Its lines are
+/// added to `log`, where there is one.
 fn read(
     output: impl Read + Send + 'static,
-    log: &Arc<Mutex<String>>,
+    log: Option<&Arc<Mutex<String>>>,
     ready: Sender<String>,
 ) -> JoinHandle<()> {
-    let log = Arc::clone(log);
+    let log = log.map(Arc::clone);
     thread::spawn(move || {
         let mut ready = Some(ready);
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            log.lock().unwrap().extend([line.as_str(), "\n"]);
+            if let Some(log) = &log {
+                log.lock().unwrap().extend([line.as_str(), "\n"]);
+            }
             if let Some(address) = line.strip_prefix("listening on ")
                 && let Some(ready) = ready.take()
             {
