@@ -1,5 +1,6 @@
 //! The only place where the parts are wired together.
 
+mod listeners;
 mod passthrough;
 
 use crate::admin::{Admin, Reset};
@@ -10,7 +11,6 @@ use crate::cache::{InvalidatedImages, Invalidation, ReadThrough, ResponseCache};
 use crate::config::{self, AuthMode, GlanceMode, Settings, Violation};
 use crate::embedded::{self, EmbeddedGlance};
 use crate::glance::{CallLimits, Endpoint, GlanceClient};
-use crate::http::AppState;
 use crate::http::auth::{AuthBackend, Authenticator, SelfNamedTokens};
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::response_memory::ResponseMemory;
@@ -19,6 +19,7 @@ use crate::keystone::{BuildError, Catalogs, DigestKey, TokenValidator};
 use crate::quickstart;
 use crate::readiness::{Probes, Readiness};
 use crate::server::connection::ConnectionTracker;
+use crate::server::socket::InheritedSockets;
 use crate::server::{BindError, Server};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::LogWriter;
@@ -27,10 +28,12 @@ use crate::upstream::runtime::{self, Spawner};
 use crate::upstream::{self, ClientSettings, OutlierDetection, UpstreamPolicy, client};
 use crate::util::byte_budget::ByteBudget;
 use crate::util::endpoint_url::without_version;
+use listeners::ImageListener;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Why the gateway does not start.
@@ -78,6 +81,8 @@ impl StartError {
 /// A gateway that is ready to accept connections.
 pub struct Application {
     server: Server,
+    /// The image listener, unless it is off.
+    image: Option<Server>,
     /// Runs upstream calls for as long as requests are served.
     upstream: runtime::RuntimeGuard,
     /// The Glance inside this process, with `glance.mode = "embedded"`.
@@ -119,57 +124,52 @@ impl Application {
         let endpoints = glance_urls.iter().map(Endpoint::new).collect();
         register_endpoints(&metrics, settings, validator.as_ref(), &glance_urls);
         register_metrics(&mut metrics, &mode, settings, log);
-        let response_memory = ResponseMemory::new(settings.server.max_response_memory);
-        register_response_memory_metrics(&mut metrics, &response_memory);
         let budgets = Budgets::new(settings);
         budgets.register(&mut metrics);
         let upstream_spawner = spawner.clone();
+        let mut inherited = InheritedSockets::from_env();
+        let image_listener = ImageListener::open(settings, &mut inherited)?;
+        let image_api = image_listener.as_ref().map(ImageListener::url);
+        let public_glance = image_api.clone().filter(|_| embedded.is_some());
         let nova = nova_api(
             settings,
+            public_glance,
             mode,
             &counted,
             spawner,
             endpoints,
-            &response_memory,
             &budgets,
         );
         let glance_outcomes = Arc::clone(nova.service.images.glance().recent_outcomes());
         let images = Arc::clone(&nova.service.images);
-        let to_nova = passthrough::nova(settings, &mut metrics, &images, &upstream_spawner)?;
-        follow_max_microversion(settings, &nova, counted, &upstream_spawner);
-        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
-        let readiness = Arc::new(Readiness::new(probes, upstream_spawner));
-        metrics.register(|registry| {
-            images
-                .glance()
-                .metrics()
-                .register(registry, "glance", "Glance");
-        });
-        let cache = Arc::clone(nova.service.images.cache());
-        metrics.register(|registry| cache.metrics().register(registry));
-        let gauges = Arc::clone(&cache);
-        metrics.on_scrape(move || gauges.update_gauges());
-        register_limits(&mut metrics, settings);
-        let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
-        let front = AppState::new(
-            settings.server.clone(),
-            metrics.requests.clone(),
-            access_log,
-        )
-        .with_api(nova);
-        let front = match to_nova {
-            Some(proxy) => front.with_api(proxy),
-            None => front,
+        let shared = passthrough::Shared {
+            settings,
+            images: &images,
+            request_memory: &budgets.requests,
+            spawner: &upstream_spawner,
         };
-        register_request_metrics(&mut metrics, front.concurrency_limit());
-        let server = Server::bind(front)?;
-        if let Some(violation) = settings.check_listener(server.address()) {
-            return Err(StartError::Settings(violation));
-        }
-        register_connection_metrics(&mut metrics, &server, settings.server.max_connections);
+        follow_max_microversion(settings, &nova, counted, &upstream_spawner);
+        let access_log = (settings.log.access).then(|| AccessLog::new(log.clone(), &settings.log));
+        let image = listeners::image_server(
+            image_listener,
+            &shared,
+            &glance_urls,
+            access_log.clone(),
+            &mut metrics,
+        )?;
+        let probes = Probes::new(client, validator, glance_urls, glance_outcomes);
+        let readiness = Arc::new(Readiness::new(probes, upstream_spawner.clone()));
+        let cache = Arc::clone(images.cache());
+        register_image_metrics(&mut metrics, &images);
+        register_limits(&mut metrics, settings);
+        let server =
+            listeners::compute_server(nova, &shared, &mut inherited, access_log, &mut metrics)?;
         let (metrics, ready) = (Arc::new(metrics), Arc::clone(&readiness));
         let identity = match &embedded {
-            Some(glance) => embedded::start_identity(settings, glance, server.address())?,
+            Some(glance) => {
+                let image = image_api.as_deref();
+                embedded::start_identity(settings, glance, image, server.address())?
+            }
             None => None,
         };
         let reset = embedded.as_ref().filter(|_| settings.embedded.reset);
@@ -177,10 +177,17 @@ impl Application {
         let start = |address| Admin::start(address, metrics, ready, reset);
         let admin = settings.admin.listen.map(start).transpose()?;
         let admin_address = admin.as_ref().map(Admin::address);
-        log_summary(settings, server.address(), admin_address);
-        let quickstart = quickstart_text(settings, embedded.as_ref(), server.address());
+        let image_address = image.as_ref().map(Server::address);
+        log_summary(settings, server.address(), image_address, admin_address);
+        let quickstart = quickstart_text(
+            settings,
+            embedded.as_ref(),
+            server.address(),
+            image_api.as_deref(),
+        );
         Ok(Self {
             server,
+            image,
             upstream,
             embedded,
             identity,
@@ -194,6 +201,12 @@ impl Application {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The address of the image listener, unless it is off.
+    #[must_use]
+    pub fn image_address(&self) -> Option<SocketAddr> {
+        self.image.as_ref().map(Server::address)
     }
 
     /// The address of the admin listener, unless it is off.
@@ -216,11 +229,29 @@ impl Application {
         ready: impl FnOnce(SocketAddr),
     ) -> std::io::Result<()> {
         let readiness = self.readiness;
+        let stopping = CancellationToken::new();
+        // A listener that fails stops the other one.
+        let compute = async {
+            let _other = stopping.clone().drop_guard();
+            self.server.run(stopping.cancelled(), ready).await
+        };
+        let image = async {
+            let Some(image) = self.image else {
+                return Ok(());
+            };
+            let _other = stopping.clone().drop_guard();
+            image.run(stopping.cancelled(), |_| ()).await
+        };
         let stop = async {
             stop.await;
             readiness.stop();
+            stopping.cancel();
+            std::future::pending::<()>().await;
         };
-        let served = self.server.run(stop, ready).await;
+        let served = tokio::select! {
+            (compute, image) = async { tokio::join!(compute, image) } => compute.and(image),
+            () = stop => Ok(()),
+        };
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
@@ -271,11 +302,17 @@ fn quickstart_text(
     settings: &Settings,
     embedded: Option<&EmbeddedGlance>,
     address: SocketAddr,
+    image: Option<&str>,
 ) -> Option<String> {
     let is_open = settings.auth.mode == Some(AuthMode::None);
     let glance = embedded.filter(|_| is_open)?;
     let prefix = &settings.server.path_prefix;
-    Some(quickstart::text(address, prefix, glance.sample_image()))
+    Some(quickstart::text(
+        address,
+        prefix,
+        image,
+        glance.sample_image(),
+    ))
 }
 
 /// Empties the embedded Glance, and invalidates every cached response.
@@ -292,7 +329,12 @@ fn reset_of(glance: &EmbeddedGlance, cache: Arc<ResponseCache>) -> Reset {
 }
 
 /// Logs which cloud is served, and where, in one line.
-fn log_summary(settings: &Settings, clients: SocketAddr, admin: Option<SocketAddr>) {
+fn log_summary(
+    settings: &Settings,
+    clients: SocketAddr,
+    image: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+) {
     let keystone = match (settings.auth.mode, &settings.keystone.auth_url) {
         (Some(AuthMode::Keystone), Some(url)) => url.as_str(),
         (Some(AuthMode::Passthrough), _) => "none (Glance judges tokens)",
@@ -309,8 +351,11 @@ fn log_summary(settings: &Settings, clients: SocketAddr, admin: Option<SocketAdd
     } else {
         "off".to_owned()
     };
-    let admin = admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    tracing::info!(keystone, glance, cache, %clients, admin, "serving");
+    let or_off = |listener: Option<SocketAddr>| {
+        listener.map_or_else(|| "off".to_owned(), |address| address.to_string())
+    };
+    let (image, admin) = (or_off(image), or_off(admin));
+    tracing::info!(keystone, glance, cache, %clients, image, admin, "serving");
 }
 
 /// One thread parses while another renders; more would only take cores from the workers.
@@ -437,12 +482,14 @@ fn register_response_memory_metrics(metrics: &mut Metrics, memory: &ResponseMemo
     metrics.register_limit("response_memory_limit_bytes", help, limit);
 }
 
-/// The budgets of bytes for input.
+/// The budgets of bytes for what comes in, and for what goes out.
 struct Budgets {
     /// Bodies of requests.
     requests: ByteBudget,
     /// Bodies of Glance's responses.
     glance: ByteBudget,
+    /// Responses that are rendered or sent.
+    responses: ResponseMemory,
 }
 
 impl Budgets {
@@ -450,10 +497,12 @@ impl Budgets {
         Self {
             requests: ByteBudget::new(settings.server.max_request_memory),
             glance: ByteBudget::new(settings.glance.max_response_memory),
+            responses: ResponseMemory::new(settings.server.max_response_memory),
         }
     }
 
     fn register(&self, metrics: &mut Metrics) {
+        register_response_memory_metrics(metrics, &self.responses);
         let budgets = [
             (
                 "request_memory_bytes",
@@ -486,6 +535,19 @@ impl Budgets {
             metrics.register_limit(name, help, limit);
         }
     }
+}
+
+/// Adds the calls to Glance and the response cache.
+fn register_image_metrics(metrics: &mut Metrics, images: &ImageService) {
+    metrics.register(|registry| {
+        images
+            .glance()
+            .metrics()
+            .register(registry, "glance", "Glance");
+    });
+    let cache = Arc::clone(images.cache());
+    metrics.register(|registry| cache.metrics().register(registry));
+    metrics.on_scrape(move || cache.update_gauges());
 }
 
 /// Adds the clients' connections.
@@ -521,11 +583,11 @@ fn register_connection_metrics(metrics: &mut Metrics, server: &Server, limit: us
 
 fn nova_api(
     settings: &Settings,
+    public_glance: Option<String>,
     mode: AuthBackend,
     client: &upstream::InstrumentedClient,
     spawner: Spawner,
     endpoints: Vec<Endpoint>,
-    response_memory: &ResponseMemory,
     budgets: &Budgets,
 ) -> NovaApi {
     let call = CallLimits {
@@ -557,8 +619,9 @@ fn nova_api(
                 Arc::new(SingleProcess),
                 settings.cache.transitional_window,
             )),
-            response_memory: response_memory.clone(),
+            response_memory: budgets.responses.clone(),
             settings: settings.nova.clone(),
+            public_glance,
             max_microversion: Arc::new(MaxMicroversion::new(settings.nova.max_microversion)),
         }),
         cached: settings.cache.enabled,

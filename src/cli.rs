@@ -79,7 +79,8 @@ Files and variables:
   There is no default settings file. All keys, with their defaults, are in config/gateway.toml.
   NOVA_IMAGE_PROXY__SECTION__KEY  one setting, such as NOVA_IMAGE_PROXY__SERVER__LISTEN
   NOVA_IMAGE_PROXY_CONFIG         the settings file, when there is no --config
-  LISTEN_FDS, LISTEN_PID          a listening socket to inherit, as systemd passes it
+  LISTEN_FDS, LISTEN_PID          listening sockets to inherit, as systemd passes them;
+                                  LISTEN_FDNAMES calls them compute and image
 
 Exit codes:
   0   ended by a signal, or the check found nothing

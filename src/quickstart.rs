@@ -2,11 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Commands for a shell, for a gateway that listens on `address` with `server.path_prefix`.
+/// Commands for a shell, for a gateway that listens on `address` with `server.path_prefix`, and whose image listener
+/// is at `image_api`.
 /// `sample` is the id of an image that a caller without a token may change; without one there is
 /// only a list to read.
 #[must_use]
-pub fn text(address: SocketAddr, path_prefix: &str, sample: Option<&str>) -> String {
+pub fn text(
+    address: SocketAddr,
+    path_prefix: &str,
+    image_api: Option<&str>,
+    sample: Option<&str>,
+) -> String {
     let images = format!("http://{}{path_prefix}/v2.1/images", reachable(address));
     let mut lines = vec!["Try it:".to_owned(), format!("  curl '{images}/detail'")];
     if let Some(id) = sample {
@@ -18,11 +24,15 @@ pub fn text(address: SocketAddr, path_prefix: &str, sample: Option<&str>) -> Str
             format!("  curl {metadata}"),
         ]);
     }
+    if let Some(url) = image_api {
+        lines.push(format!("  curl '{url}/v2/images'"));
+    }
     lines.join("\n")
 }
 
 /// An unspecified address is none to connect to: loopback of the same family is.
-fn reachable(address: SocketAddr) -> SocketAddr {
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -36,7 +46,7 @@ mod tests {
     use super::*;
 
     fn lines(address: &str, sample: Option<&str>) -> Vec<String> {
-        let text = text(address.parse().unwrap(), "/compute", sample);
+        let text = text(address.parse().unwrap(), "/compute", None, sample);
         text.lines().map(str::to_owned).collect()
     }
 
@@ -54,6 +64,16 @@ mod tests {
             ]
         );
         assert_eq!(lines("127.0.0.1:8774", None).len(), 2);
+    }
+
+    #[test]
+    fn the_image_listener_is_called_where_there_is_one() {
+        let url = Some("http://127.0.0.1:9292/image");
+        let text = text("127.0.0.1:1".parse().unwrap(), "", url, None);
+        assert_eq!(
+            text.lines().last(),
+            Some("  curl 'http://127.0.0.1:9292/image/v2/images'")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod response_tracking;
 pub mod socket;
 mod stream;
 
+use crate::config;
 use crate::http::forwarded::LocalAddress;
 use crate::http::{AppState, serve};
 use actix_http::{HttpService, KeepAlive};
@@ -16,7 +17,7 @@ use actix_web::dev::{AppConfig, Server as Actix};
 use actix_web::web::{Data, to};
 use connection::{Connection, ConnectionTracker};
 use response_tracking::track;
-use socket::ListenerSource;
+use socket::{InheritedSockets, ListenerName, ListenerSource};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -62,23 +63,47 @@ pub struct Server {
     connections: Arc<ConnectionTracker>,
 }
 
-impl Server {
-    /// Takes the inherited socket, or binds `server.listen`.
-    pub fn bind(state: AppState) -> Result<Self, BindError> {
-        let wanted = state.server().listen;
-        let (listener, origin) = socket::clients(state.server())?;
+/// A socket that listens; nothing is accepted before a [`Server`] runs.
+#[derive(Debug)]
+pub struct BoundSocket {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl BoundSocket {
+    /// Takes the inherited socket of `name`, or binds `settings.listen`.
+    pub fn open(
+        name: ListenerName,
+        settings: &config::Server,
+        inherited: &mut InheritedSockets,
+    ) -> Result<Self, BindError> {
+        let (listener, origin) = socket::open(name, settings, inherited)?;
         let address = listener
             .local_addr()
-            .map_err(|source| BindError::new("server.listen", wanted, source))?;
+            .map_err(|source| BindError::new(name.key, settings.listen, source))?;
         if origin == ListenerSource::Inherited {
-            tracing::info!(%address, "listening on an inherited socket");
+            tracing::info!(%address, name = name.name, "listening on an inherited socket");
         }
-        Ok(Self {
+        Ok(Self { listener, address })
+    }
+
+    /// The bound address; the port is a real one even where the settings say 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Server {
+    /// A server that answers with `state` what comes to `socket`.
+    #[must_use]
+    pub fn new(state: AppState, socket: BoundSocket) -> Self {
+        Self {
             state: Data::new(state),
-            listener,
-            address,
+            listener: socket.listener,
+            address: socket.address,
             connections: Arc::default(),
-        })
+        }
     }
 
     /// The bound address; the port is a real one even where the settings say 0.

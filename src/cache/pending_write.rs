@@ -1,7 +1,7 @@
 //! A write in flight, and its invalidation when it ends.
 
 use super::coherence::InvalidationBus;
-use super::invalidation::Invalidation;
+use super::invalidation::{InvalidatedImages, Invalidation};
 use super::response_cache::ResponseCache;
 use crate::glance::{GlanceError, ImageId, WriteOutcome};
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 /// How long after the end of a call of unknown outcome Glance may still act on it.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Longer than any transfer: the outcome of one is open until it ends.
+const LONGEST_TRANSFER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The known effect of a write on its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,44 @@ impl PendingWrite {
             of_write: Invalidation::of_write(id),
             effect: Effect::None,
         }
+    }
+
+    /// A write to `images` that a client sends to Glance itself, through this gateway.
+    #[must_use]
+    pub fn passed_through(
+        cache: Arc<ResponseCache>,
+        bus: Arc<dyn InvalidationBus>,
+        images: InvalidatedImages,
+    ) -> Self {
+        Self {
+            cache,
+            bus,
+            of_write: Invalidation {
+                images,
+                uncacheable_for: Duration::ZERO,
+            },
+            effect: Effect::None,
+        }
+    }
+
+    /// The first byte of a write that passes through is about to be sent. It may take hours, and change the image
+    /// early.
+    pub fn sending(&mut self) {
+        self.effect = Effect::Unknown(Instant::now() + LONGEST_TRANSFER);
+        // A write to an id that may be any image counts when Glance has taken it: otherwise callers without any rights
+        // could empty the cache.
+        if self.of_write.images != InvalidatedImages::All {
+            self.cache.invalidate(self.of_write);
+        }
+    }
+
+    /// Glance has answered a write that passes through.
+    pub fn answered(&mut self, outcome: WriteOutcome) {
+        self.effect = match outcome {
+            WriteOutcome::NotApplied => Effect::None,
+            WriteOutcome::Answered => Effect::Changed,
+            WriteOutcome::Unknown => self.effect,
+        };
     }
 
     /// Waits for a call that changes the image and ends before `deadline`, and notes its effect.
@@ -198,6 +239,34 @@ mod tests {
         tokio::time::advance(Duration::from_secs(4)).await;
         write.commit().await;
         assert_eq!(bus.0.lock()[0].uncacheable_for, Duration::from_secs(2));
+    }
+
+    #[rstest]
+    #[case::refused(Some(WriteOutcome::NotApplied), &[])]
+    #[case::answered(Some(WriteOutcome::Answered), &[0])]
+    #[case::unknown(Some(WriteOutcome::Unknown), &[5])]
+    #[case::left(None, &[5])]
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_passes_invalidates_before_and_after(
+        #[case] outcome: Option<WriteOutcome>,
+        #[case] seconds: &[u64],
+    ) {
+        let bus = Arc::<Recorder>::default();
+        let cache = Arc::new(ResponseCache::new(&config::Cache::default()));
+        let images = Invalidation::of_write(&id()).images;
+        let mut write = PendingWrite::passed_through(cache, Arc::clone(&bus) as _, images);
+        write.sending();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        if let Some(outcome) = outcome {
+            write.answered(outcome);
+        }
+        write.commit().await;
+        let published = bus.0.lock();
+        let published: Vec<_> = published
+            .iter()
+            .map(|all| all.uncacheable_for.as_secs())
+            .collect();
+        assert_eq!(published, seconds);
     }
 
     #[tokio::test(start_paused = true)]

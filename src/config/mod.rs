@@ -11,6 +11,7 @@ mod credentials;
 pub mod embedded;
 mod environment;
 mod glance;
+mod image;
 mod keystone;
 mod load;
 mod log;
@@ -28,6 +29,7 @@ pub use credentials::{Credentials, Domain, SecretSource};
 pub use embedded::{Embedded, Identity};
 pub use environment::{FILE_VARIABLE, from_process, ignored_variables};
 pub use glance::{Glance, GlanceMode};
+pub use image::{Image, ImageListen};
 pub use keystone::{Interface, Keystone};
 pub use load::{LoadError, ValueSource, load};
 pub use log::{Log, LogFormat};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub keystone: Keystone,
     /// The image service.
     pub glance: Glance,
+    /// The listener for clients of the image API.
+    pub image: Image,
     /// The Glance inside this process.
     pub embedded: Embedded,
     /// The identity service beside the embedded Glance.

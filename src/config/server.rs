@@ -106,7 +106,7 @@ impl Server {
     pub fn validate(&self) -> Vec<Violation> {
         let timeout = |key, value| check(key, value, MILLISECOND..=DAY);
         let checks = [
-            check_path_prefix(&self.path_prefix),
+            check_path_prefix("server.path_prefix", &self.path_prefix),
             check("server.workers", self.workers, 0..=1024),
             check(
                 "server.max_connections",
@@ -141,10 +141,10 @@ impl Server {
     }
 }
 
-fn check_path_prefix(prefix: &str) -> Option<Violation> {
+pub(super) fn check_path_prefix(key: &'static str, prefix: &str) -> Option<Violation> {
     let message = "must be empty or a path such as /compute: a leading slash, no trailing one, and \
                    in each segment only letters, digits, `-`, `_`, `.` and `~`";
-    (!is_path_prefix(prefix)).then(|| Violation::new("server.path_prefix", message))
+    (!is_path_prefix(prefix)).then(|| Violation::new(key, message))
 }
 
 fn is_path_prefix(prefix: &str) -> bool {

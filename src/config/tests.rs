@@ -164,6 +164,16 @@ fn a_cloud_in_the_settings_means_an_external_glance(
     "admin.listen (from the environment): must be an address and port")]
 #[case::one_address_for_both(&[("ADMIN__LISTEN", "127.0.0.1:8774")],
     "admin.listen (from the environment): must be another address")]
+#[case::no_image_address(&[("IMAGE__LISTEN", "on")],
+    "image.listen (from the environment): must be an address and port")]
+#[case::one_address_for_both_apis(&[("IMAGE__LISTEN", "127.0.0.1:8774")],
+    "image.listen (from the environment): must be another address than server.listen")]
+#[case::images_open_to_the_world(&[("IMAGE__LISTEN", "0.0.0.0:9292")],
+    "image.listen (from the environment): must be a loopback address")]
+#[case::images_of_catalogs(&[("KEYSTONE__AUTH_URL", "http://k"), ("IMAGE__LISTEN", "127.0.0.1:9292")],
+    "image.listen (from the environment): must be off without glance.endpoints")]
+#[case::image_prefix(&[("IMAGE__PATH_PREFIX", "image")],
+    "image.path_prefix (from the environment): must be empty or a path")]
 #[case::wrong_duration(&[("GLANCE__TIMEOUT", "soon")],
     "glance.timeout (from the environment): `soon` is not a duration with a unit, such as 30s")]
 #[case::no_unit(&[("GLANCE__TIMEOUT", "30")], "`30` is not a duration with a unit, such as 30s")]
@@ -277,11 +287,17 @@ fn every_number_and_every_time_is_bounded() {
 fn without_tokens_only_loopback_is_listened_on(#[case] address: &str, #[case] good: bool) {
     let address = address.parse().unwrap();
     let settings = loaded(&[]);
-    assert_eq!(settings.check_listener(address).is_none(), good);
+    assert_eq!(
+        settings.check_listener("server.listen", address).is_none(),
+        good
+    );
     let meant = [&MODES[..], &[("AUTH__ALLOW_ANONYMOUS", "true")]].concat();
-    assert_eq!(loaded(&meant).check_listener(address), None);
+    assert_eq!(
+        loaded(&meant).check_listener("server.listen", address),
+        None
+    );
     let keystone = loaded(&[("KEYSTONE__AUTH_URL", "http://k")]);
-    assert_eq!(keystone.check_listener(address), None);
+    assert_eq!(keystone.check_listener("server.listen", address), None);
 }
 
 #[test]
@@ -294,6 +310,24 @@ fn sizes_have_units_and_localhost_is_an_address() {
     assert_eq!(settings.cache.max_bytes, 64 << 20);
     assert_eq!(settings.server.max_body, 200_000);
     assert_eq!(settings.server.listen, "127.0.0.1:8775".parse().unwrap());
+}
+
+#[rstest]
+#[case::embedded(&[], "127.0.0.1:9292")]
+#[case::embedded_and_off(&[("IMAGE__LISTEN", "off")], "off")]
+#[case::embedded_elsewhere(&[("IMAGE__LISTEN", "127.0.0.1:0")], "127.0.0.1:0")]
+#[case::external(&[("KEYSTONE__AUTH_URL", "http://k"), ("GLANCE__ENDPOINTS", "http://g")], "off")]
+#[case::external_and_on(
+    &[("KEYSTONE__AUTH_URL", "http://k"), ("GLANCE__ENDPOINTS", "http://g"), ("IMAGE__LISTEN", "0.0.0.0:9292")],
+    "0.0.0.0:9292"
+)]
+#[case::catalog(&[("KEYSTONE__AUTH_URL", "http://k")], "off")]
+fn the_image_listener_is_on_by_itself_with_the_embedded_glance_alone(
+    #[case] pairs: &[(&str, &str)],
+    #[case] listen: &str,
+) {
+    let shown = serde_json::to_value(loaded(pairs)).unwrap();
+    assert_eq!(shown["image"]["listen"], listen);
 }
 
 #[test]

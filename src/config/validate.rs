@@ -29,6 +29,13 @@ impl Settings {
                 (false, false) => None,
             };
         }
+        self.resolve_listeners();
+    }
+
+    /// Settles where the image listener listens.
+    fn resolve_listeners(&mut self) {
+        let is_embedded = self.glance.mode == Some(GlanceMode::Embedded);
+        self.image.listen.resolve(is_embedded);
     }
 
     /// Everything that keeps `serve` from starting, as far as it can be known before it listens.
@@ -44,7 +51,10 @@ impl Settings {
         violations.extend(self.admin.validate(self.server.listen));
         violations.extend(self.identity.validate());
         violations.extend(self.validate_modes());
-        violations.extend(self.check_listener(self.server.listen));
+        violations.extend(self.image.validate(self.server.listen));
+        violations.extend(self.check_listener("server.listen", self.server.listen));
+        let image = self.image.listen.address();
+        violations.extend(image.and_then(|address| self.check_listener("image.listen", address)));
         if self.auth.mode == Some(AuthMode::Keystone) {
             violations.extend(self.keystone.unreadable_secret());
         }
@@ -97,6 +107,13 @@ impl Settings {
             },
             Some(GlanceMode::Embedded | GlanceMode::External) => {}
         }
+        let has_listener = self.image.listen.address().is_some();
+        if has_listener && !is_embedded && !has_endpoints {
+            add(
+                "image.listen",
+                "must be off without glance.endpoints: a token's catalog may name this very listener",
+            );
+        }
         let is_open = self.auth.mode == Some(AuthMode::None);
         if self.embedded.identity == Some(true) && !(is_embedded && is_open) {
             add(
@@ -121,13 +138,13 @@ impl Settings {
     /// A violation when a listener on `address` would admit callers of other machines without a
     /// token. The rule holds for a socket that the process inherits as for one that it binds.
     #[must_use]
-    pub fn check_listener(&self, address: SocketAddr) -> Option<Violation> {
+    pub fn check_listener(&self, key: &'static str, address: SocketAddr) -> Option<Violation> {
         let is_open = self.auth.mode == Some(AuthMode::None) && !self.auth.allow_anonymous;
         let message = format!(
             "must be a loopback address with auth.mode = none, which admits every caller, and \
              {address} is not; auth.allow_anonymous = true allows it"
         );
         (is_open && !address.ip().to_canonical().is_loopback())
-            .then(|| Violation::new("server.listen", message))
+            .then(|| Violation::new(key, message))
     }
 }

@@ -40,6 +40,7 @@ pub fn names_caller(_: &str) -> bool {
 pub fn start_identity(
     _: &Settings,
     glance: &EmbeddedGlance,
+    _: Option<&str>,
     _: SocketAddr,
 ) -> Result<Option<Identity>, StartError> {
     match *glance {}

@@ -39,6 +39,7 @@ pub fn names_caller(token: &str) -> bool {
 pub fn start_identity(
     settings: &Settings,
     glance: &EmbeddedGlance,
+    image_api: Option<&str>,
     clients: SocketAddr,
 ) -> Result<Option<IdentityService>, StartError> {
     let is_open = settings.auth.mode == Some(AuthMode::None);
@@ -52,7 +53,9 @@ pub fn start_identity(
     };
     let prefix = &settings.server.path_prefix;
     let catalog = Catalog {
-        image: glance.endpoint().as_str().trim_end_matches('/').to_owned(),
+        image: image_api
+            .unwrap_or(glance.endpoint().as_str().trim_end_matches('/'))
+            .to_owned(),
         compute: Some(format!("http://{clients}{prefix}/v2.1")),
     };
     match IdentityService::start(address, catalog) {

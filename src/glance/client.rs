@@ -10,8 +10,8 @@ use super::patch::{self, PatchOp};
 use super::query::{Endpoint, ImageQuery};
 use crate::telemetry::upstream_time::UpstreamTime;
 use crate::upstream::{
-    self, BalancedResponse, CallOptions, FairnessKey, Idempotency, LoadBalancerMetrics, Response,
-    TransportError, UpstreamPolicy,
+    self, BalancedResponse, CallOptions, FairnessKey, Idempotency, LoadBalancer,
+    LoadBalancerMetrics, Response, TransportError, UpstreamPolicy,
 };
 use crate::util::recent_outcomes::RecentOutcomes;
 use bytes::Bytes;
@@ -97,6 +97,12 @@ impl GlanceClient {
     #[must_use]
     pub fn metrics(&self) -> &LoadBalancerMetrics {
         self.pools.metrics()
+    }
+
+    /// What calls the configured endpoints; `None` where tokens' catalogs name them.
+    #[must_use]
+    pub fn configured_balancer(&self) -> Option<Arc<LoadBalancer>> {
+        self.pools.configured_balancer()
     }
 
     /// When a write for `caller` that begins now is over.

@@ -63,6 +63,11 @@ impl EndpointPools {
         }
     }
 
+    pub fn configured_balancer(&self) -> Option<Arc<LoadBalancer>> {
+        let configured = self.configured.as_ref()?;
+        Some(Arc::clone(&configured.balancer))
+    }
+
     pub fn metrics(&self) -> &LoadBalancerMetrics {
         &self.metrics
     }

@@ -4,7 +4,7 @@ use super::context::RequestContext;
 use super::error::HttpError;
 use crate::util::byte_budget::{ByteBudget, ByteReservation};
 use actix_web::web::Payload;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -41,6 +41,18 @@ impl RequestBody {
             .grow_to(bytes)
             .map_err(|_| HttpError::Overloaded)?;
         Ok(self.memory)
+    }
+
+    /// The body as bytes that count in the budget until the last clone is dropped.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for RequestBody {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 

@@ -3,15 +3,16 @@
 use super::error::WriteError;
 use super::metadata_update::{MetadataUpdate, properties};
 use super::transitional::Transitional;
-use super::write_locks::{Lane, Turn, WriteLocks};
+use super::write_locks::{Lane, LockError, Turn, WriteLocks};
 use crate::cache::coherence::InvalidationBus;
-use crate::cache::{Invalidation, PendingWrite, ResponseCache};
+use crate::cache::{InvalidatedImages, Invalidation, PendingWrite, ResponseCache};
 use crate::glance::{
     CallContext, GlanceClient, GlanceError, Image, ImageDocument, ImageId, ImageQuery, PageStream,
     PatchOp, json_str, patch,
 };
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Reads and changes images on behalf of every legacy API.
@@ -187,6 +188,22 @@ impl ImageService {
         let invalidation = Invalidation::of_lists();
         self.cache.invalidate(invalidation);
         self.bus.publish(invalidation).await;
+    }
+
+    /// A write to `images` that a client sends to Glance itself, through this gateway.
+    #[must_use]
+    pub fn begin_passed_write(&self, images: InvalidatedImages) -> PendingWrite {
+        PendingWrite::passed_through(Arc::clone(&self.cache), Arc::clone(&self.bus), images)
+    }
+
+    /// Waits for the image's turn, for a PATCH that a client sends to Glance itself. Nothing is known of its rights,
+    /// so it waits as a caller of another project does.
+    pub async fn lock_for_passed_patch(
+        &self,
+        id: &ImageId,
+        deadline: Instant,
+    ) -> Result<Turn<'_>, LockError> {
+        self.locks.queue(id).lock(Lane::Outsider, deadline).await
     }
 
     fn begin_write(&self, id: &ImageId) -> PendingWrite {

@@ -14,4 +14,4 @@ pub use error::WriteError;
 pub use image_service::{ImageService, Writer};
 pub use metadata_update::{MetadataUpdate, UpdateError, properties};
 pub use transitional::Transitional;
-pub use write_locks::MAX_WAITING_WRITES;
+pub use write_locks::{LockError, MAX_WAITING_WRITES, Turn};

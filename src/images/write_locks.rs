@@ -101,6 +101,7 @@ impl WriteQueue {
 
 impl Turn<'_> {
     /// Whether no write was sent since [`WriteQueue::version`] was `version`.
+    #[must_use]
     pub fn is_unchanged_since(&self, version: u64) -> bool {
         self.queue.version() == version
     }

@@ -5,6 +5,7 @@ use crate::http::RequestIds;
 use crate::http::error_log;
 use crate::http::response::{Body, Response};
 use crate::http::{HttpError, concurrency_limit::LimitReached};
+use crate::images::LockError;
 use crate::upstream::{RequestBodyError, StreamError, TransportError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -38,6 +39,15 @@ pub enum ProxyError {
 impl From<LimitReached> for ProxyError {
     fn from(_: LimitReached) -> Self {
         Self::Overloaded
+    }
+}
+
+impl From<LockError> for ProxyError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::QueueFull => Self::Overloaded,
+            LockError::Timeout => HttpError::Timeout.into(),
+        }
     }
 }
 

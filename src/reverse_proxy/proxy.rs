@@ -5,20 +5,25 @@ use super::error::ProxyError;
 use super::headers::{self, ForwardedFrom};
 use super::invalidation::{Affected, Service};
 use super::target::Endpoint;
+use crate::cache::PendingWrite;
 use crate::config;
+use crate::glance::WriteOutcome;
 use crate::http::api::Api;
+use crate::http::body::{self, BodyLimits};
 use crate::http::client_address::client_address;
 use crate::http::concurrency_limit::ConcurrencyLimit;
 use crate::http::context::RequestContext;
+use crate::http::limits;
 use crate::http::path_prefix;
 use crate::http::response::{Body, Response};
 use crate::http::{HttpError, RequestIds};
-use crate::images::ImageService;
+use crate::images::{ImageService, Turn};
 use crate::telemetry::metrics::ApiLabels;
 use crate::upstream::runtime::Spawner;
 use crate::upstream::{
     LoadBalancer, RequestBody, StreamError, StreamedResponse, StreamingClient, TransportError,
 };
+use crate::util::byte_budget::ByteBudget;
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::http::StatusCode;
@@ -28,6 +33,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 const GLOBAL_REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
@@ -37,12 +43,18 @@ const NOVA_LABELS: ApiLabels = ApiLabels {
     versions: &["none"],
 };
 
+const GLANCE_LABELS: ApiLabels = ApiLabels {
+    api: "passthrough",
+    routes: &["glance"],
+    versions: &["none"],
+};
+
 /// The limits of a proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct ProxySettings {
     /// Longest time in which neither side of a transfer moves, and longest wait for a response to begin.
     pub idle_timeout: Duration,
-    /// Most requests at a time.
+    /// Most requests at a time; of Glance's, uploads and downloads alone count.
     pub max_in_flight: usize,
 }
 
@@ -54,6 +66,7 @@ pub struct ReverseProxy {
     settings: ProxySettings,
     upstream: Arc<Upstream>,
     limit: Arc<ConcurrencyLimit>,
+    request_memory: ByteBudget,
     spawner: Spawner,
 }
 
@@ -78,6 +91,8 @@ struct PassedRequest {
     uris: Vec<Uri>,
     headers: HeaderMap,
     affected: Affected,
+    /// When a write must have got its turn.
+    deadline: Instant,
 }
 
 /// The head of a response, and the channel that its body comes through.
@@ -97,6 +112,7 @@ impl ReverseProxy {
         server: config::Server,
         settings: ProxySettings,
         upstream: Upstream,
+        request_memory: ByteBudget,
         spawner: Spawner,
     ) -> Self {
         Self {
@@ -105,6 +121,7 @@ impl ReverseProxy {
             settings,
             upstream: Arc::new(upstream),
             limit: Arc::default(),
+            request_memory,
             spawner,
         }
     }
@@ -115,12 +132,24 @@ impl ReverseProxy {
         &self.limit
     }
 
-    async fn pass(&self, context: RequestContext<'_>, path: &str) -> Result<Response, ProxyError> {
-        let permit = self.limit.try_acquire(self.settings.max_in_flight)?;
+    async fn pass(
+        &self,
+        mut context: RequestContext<'_>,
+        path: &str,
+    ) -> Result<Response, ProxyError> {
+        let permit = if self.service.is_limited(path) {
+            Some(self.limit.try_acquire(self.settings.max_in_flight)?)
+        } else {
+            None
+        };
         let request = self.request(&context, path)?;
-        let framing = framing(context.request);
-        let (sender, body) = match framing {
+        let (sender, body) = match framing(context.request) {
             Framing::Empty => (None, RequestBody::empty()),
+            // A slow client must not hold the image's turn.
+            Framing::Body if request.affected.patched().is_some() => {
+                let body = self.whole_body(&mut context).await?;
+                (None, RequestBody::full(body.into_bytes()))
+            }
             Framing::Body => {
                 let (sender, body) = RequestBody::channel();
                 (Some(sender), body)
@@ -149,6 +178,20 @@ impl ReverseProxy {
             context.observer.upstream(endpoint.as_str());
         }
         Ok(response.into_response())
+    }
+
+    /// The body of a small request, within the limits of the gateway's own requests.
+    async fn whole_body(
+        &self,
+        context: &mut RequestContext<'_>,
+    ) -> Result<body::RequestBody, HttpError> {
+        limits::check_content_length(context.request, self.server.max_body)?;
+        let limits = BodyLimits {
+            max: self.server.max_body,
+            timeout: self.server.body_timeout,
+            memory: &self.request_memory,
+        };
+        body::read(context, limits).await
     }
 
     fn request(
@@ -183,6 +226,7 @@ impl ReverseProxy {
             .or_insert_with(|| context.ids.upstream());
         Ok(PassedRequest {
             affected: self.service.affected(request.method().as_str(), path),
+            deadline: context.timing.deadline,
             method: method.map_err(|_| ProxyError::InvalidTarget)?,
             uris: uris.map_err(|_| ProxyError::InvalidTarget)?,
             headers,
@@ -197,6 +241,7 @@ impl Api for ReverseProxy {
     fn labels(&self) -> ApiLabels {
         match self.service {
             Service::Nova => NOVA_LABELS,
+            Service::Glance => GLANCE_LABELS,
         }
     }
 
@@ -231,11 +276,34 @@ impl Upstream {
         idle_timeout: Duration,
         mut head: oneshot::Sender<Result<PassedResponse, ProxyError>>,
     ) {
-        let opening = self.open(&request, body, idle_timeout);
-        let opened = tokio::select! {
-            opened = opening => opened,
+        let turn = tokio::select! {
+            turn = self.turn(&request) => turn,
             // The client has left.
             () = head.closed() => return,
+        };
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(error) => {
+                let _left = head.send(Err(error));
+                return;
+            }
+        };
+        let mut write = self.begin_write(&request.affected);
+        let opening = self.open(&request, body, idle_timeout);
+        let opened = tokio::select! {
+            opened = opening => Some(opened),
+            // A PATCH that Glance has begun holds the image's turn to its end.
+            () = head.closed(), if turn.is_none() => None,
+        };
+        if let (Some(write), Some(opened)) = (&mut write, &opened) {
+            write.answered(outcome(opened));
+        }
+        if let Some(write) = write {
+            write.commit().await;
+        }
+        drop(turn);
+        let Some(opened) = opened else {
+            return;
         };
         if let Ok(response) = &opened
             && request.affected == Affected::ListsOnSuccess
@@ -255,6 +323,25 @@ impl Upstream {
         if head.send(Ok(passed)).is_ok() {
             transfer(response, sender).await;
         }
+    }
+
+    /// Waits until no other write to the image is under way, where Glance would lose one of both.
+    async fn turn(&self, request: &PassedRequest) -> Result<Option<Turn<'_>>, ProxyError> {
+        let Some(id) = request.affected.patched() else {
+            return Ok(None);
+        };
+        let mut turn = self
+            .images
+            .lock_for_passed_patch(id, request.deadline)
+            .await?;
+        turn.sending();
+        Ok(Some(turn))
+    }
+
+    fn begin_write(&self, affected: &Affected) -> Option<PendingWrite> {
+        let mut write = self.images.begin_passed_write(affected.written()?);
+        write.sending();
+        Some(write)
     }
 
     async fn open(
@@ -277,6 +364,20 @@ impl Upstream {
         self.balancer
             .stream(&self.client, build, body, idle_timeout)
             .await
+    }
+}
+
+/// What a write that passed has come to.
+fn outcome(opened: &Result<StreamedResponse<'_>, StreamError>) -> WriteOutcome {
+    match opened {
+        Ok(response) => match response.status.as_u16() {
+            401 | 403 | 404 => WriteOutcome::NotApplied,
+            // A proxy's word for an exchange behind it that broke or timed out.
+            502 | 504 => WriteOutcome::Unknown,
+            _ => WriteOutcome::Answered,
+        },
+        Err(StreamError::Transport(TransportError::Connect(_))) => WriteOutcome::NotApplied,
+        Err(StreamError::Transport(_) | StreamError::RequestBody(_)) => WriteOutcome::Unknown,
     }
 }
 

@@ -69,6 +69,16 @@ impl RequestBody {
         Self::new(None)
     }
 
+    /// A body in one piece.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        let (sender, body) = Self::channel();
+        // A new channel has room for both.
+        let _room = sender.parts.try_send(Part::Chunk(bytes));
+        let _room = sender.parts.try_send(Part::End);
+        body
+    }
+
     /// A body whose chunks the sender takes.
     #[must_use]
     pub fn channel() -> (RequestBodySender, Self) {
@@ -236,6 +246,14 @@ mod tests {
         assert!(sender.wanted().await && body.is_touched());
         assert_eq!(next(&mut body).await.unwrap().unwrap(), "two");
         sender.finish().await;
+        assert!(next(&mut body).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_in_one_piece_needs_no_sender() {
+        let mut body = RequestBody::full(Bytes::from_static(b"one"));
+        assert!(!body.is_empty() && !body.is_touched());
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), "one");
         assert!(next(&mut body).await.is_none());
     }
 

@@ -9,7 +9,8 @@ use nova_image_proxy::http::body::{self, BodyLimits};
 use nova_image_proxy::http::context::RequestContext;
 use nova_image_proxy::http::response::{Body, Response};
 use nova_image_proxy::http::{AppState, HttpError, RequestIds};
-use nova_image_proxy::server::Server;
+use nova_image_proxy::server::socket::{COMPUTE, InheritedSockets};
+use nova_image_proxy::server::{BoundSocket, Server};
 use nova_image_proxy::telemetry::metrics::{ApiLabels, Exposition, Metrics};
 use nova_image_proxy::util::byte_budget::ByteBudget;
 use std::time::Duration;
@@ -99,7 +100,9 @@ fn an_api_brings_routes_errors_and_labels_of_its_own() {
             let stop = async {
                 let _stopped = stopped.await;
             };
-            let server = Server::bind(state).unwrap();
+            let mut inherited = InheritedSockets::from_env();
+            let socket = BoundSocket::open(COMPUTE, state.server(), &mut inherited).unwrap();
+            let server = Server::new(state, socket);
             let ready = |address| ready.send(address).unwrap();
             server.run(stop, ready).await.unwrap();
         });

@@ -31,6 +31,8 @@ mod http;
 #[cfg(test)]
 mod image_ids;
 #[cfg(test)]
+mod image_listener;
+#[cfg(test)]
 mod invalid_responses;
 #[cfg(test)]
 mod limits;

@@ -31,9 +31,15 @@ fn in_front_of(glance: &MockServer, settings: &[(&str, &str)]) -> GatewayProcess
 /// A command for one that inherits `listener` as from systemd: as descriptor 3, with its number and the
 /// process it is meant for in the environment.
 fn command_on(listener: &TcpListener) -> Command {
+    let mut shell = shell(r#"exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#);
+    shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+    shell
+}
+
+/// A shell that runs `script`, whose `$0` is the gateway's binary, in the environment of the gateway.
+fn shell(script: &str) -> Command {
     let program = gateway_command!();
     let mut shell = Command::new("sh");
-    let script = r#"exec 3<&0 </dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#;
     shell.arg("-c").arg(script).arg(program.get_program());
     for (name, value) in program.get_envs() {
         match value {
@@ -41,7 +47,6 @@ fn command_on(listener: &TcpListener) -> Command {
             None => shell.env_remove(name),
         };
     }
-    shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
     shell
 }
 
@@ -164,12 +169,7 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn a_descriptor_that_is_no_listening_socket_is_an_error_that_says_so() {
-    let mut shell = Command::new("sh");
-    let script = r#"exec 3</dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#;
-    shell
-        .arg("-c")
-        .arg(script)
-        .arg(gateway_command!().get_program());
+    let mut shell = shell(r#"exec 3</dev/null; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0""#);
     let output = shell.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));

@@ -103,7 +103,9 @@ impl NovaApi {
             return self.success(answer, Some(CacheOutcome::Hit), headers, context);
         }
         let root = self.root_url(context);
-        let alternate = links::glance_root(&self.service.settings, endpoint.as_str());
+        let public = self.service.public_glance.as_deref();
+        let public = public.unwrap_or(endpoint.as_str());
+        let alternate = links::glance_root(&self.service.settings, public);
         let handler_context = HandlerContext {
             caller: CallContext {
                 endpoint: endpoint.into_owned(),

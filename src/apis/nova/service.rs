@@ -24,6 +24,8 @@ pub struct NovaService {
     pub response_memory: ResponseMemory,
     /// The `[nova]` settings.
     pub settings: config::Nova,
+    /// Where clients reach Glance, if that is not the endpoint that the gateway calls.
+    pub public_glance: Option<String>,
     /// The highest microversion served.
     pub max_microversion: Arc<MaxMicroversion>,
 }

@@ -13,6 +13,7 @@ pub struct TestGateway {
     address: SocketAddr,
     base: String,
     admin: String,
+    image: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -30,6 +31,7 @@ impl TestGateway {
             ("SERVER__LISTEN", "127.0.0.1:0"),
             ("SERVER__WORKERS", "2"),
             ("ADMIN__LISTEN", "127.0.0.1:0"),
+            ("IMAGE__LISTEN", "off"),
             ("SERVER__DRAIN_GRACE", "50ms"),
         ];
         let environment = usual
@@ -42,23 +44,25 @@ impl TestGateway {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async {
                 let application = Application::build(&settings, &log).unwrap();
-                let admin = application.admin_address();
+                let (admin, image) = (application.admin_address(), application.image_address());
                 let stop = async {
                     // Sent or dropped, it is over.
                     let _stopped = stopped.await;
                 };
                 application
-                    .run(stop, |address| ready.send((address, admin)).unwrap())
+                    .run(stop, |address| ready.send((address, admin, image)).unwrap())
                     .await
                     .unwrap();
             });
         });
-        let (address, admin) = address.recv().unwrap();
-        let admin = admin.map_or_else(String::new, |admin| format!("http://{admin}"));
+        let (address, admin, image) = address.recv().unwrap();
+        let url = |address| format!("http://{address}");
+        let [admin, image] = [admin, image].map(|address| address.map(url).unwrap_or_default());
         Self {
             address,
             base: format!("http://{address}"),
             admin,
+            image,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -72,6 +76,11 @@ impl TestGateway {
     /// `http://127.0.0.1:PORT`
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The image listener, the same way.
+    pub fn image(&self) -> &str {
+        &self.image
     }
 
     /// The admin listener, the same way.

@@ -20,7 +20,8 @@ macro_rules! gateway_command {
     };
 }
 
-/// `program` without the settings in the environment of the tests.
+/// `program` without the settings in the environment of the tests, and without an image listener: its
+/// default port is one for all.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -28,6 +29,7 @@ pub fn command(program: &str) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("NOVA_IMAGE_PROXY__IMAGE__LISTEN", "off");
     command
 }
 
