@@ -121,7 +121,7 @@ impl Resetter {
                 error::Fault::internal()
             })?;
             if self.with_samples {
-                samples::add_to_empty(connection)?;
+                samples::add_to_empty(connection, &self.data)?;
             }
             Ok(())
         });
@@ -235,7 +235,7 @@ impl Builder {
         recover(&store, &data)?;
         if self.settings.sample_images {
             store
-                .write(|connection| samples::add_to_empty(connection))
+                .write(|connection| samples::add_to_empty(connection, &data))
                 .map_err(|_| StartError::Samples)?;
         }
         let sample_image = store

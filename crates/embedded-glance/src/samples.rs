@@ -1,7 +1,12 @@
 //! The images of an empty store, so that a first request has something to show.
 
+mod qcow2;
+
+use std::io;
+
 use rusqlite::Connection;
 
+use super::data::{DataDir, upload};
 use super::error::Fault;
 use super::identity::{DEFAULT_PROJECT, DEFAULT_USER};
 use super::model::{Image, Status, Visibility};
@@ -9,11 +14,11 @@ use super::{store, time};
 
 /// The project that owns the public images: not the default caller's.
 const PUBLISHER: &str = "e3bedded000000000000000000000002";
-const MIB: i64 = 1 << 20;
-const GIB: i64 = 1 << 30;
+const BYTES_PER_GIB: i64 = 1 << 30;
 
-/// Adds the samples when there never was an image in the store.
-pub(super) fn add_to_empty(connection: &Connection) -> Result<(), Fault> {
+/// Adds the samples with their data when there never was an image in the store. A start removes the
+/// data where the transaction is not committed.
+pub(super) fn add_to_empty(connection: &Connection, data: &DataDir) -> Result<(), Fault> {
     if !store::images::is_empty(connection)? {
         return Ok(());
     }
@@ -22,6 +27,12 @@ pub(super) fn add_to_empty(connection: &Connection) -> Result<(), Fault> {
         // An hour apart, so that the default order is the reverse of this one.
         image.created_at = now - (i64::from(8 - age) * 3_600_000_000);
         image.updated_at = image.created_at;
+        if image.status != Status::Queued {
+            add_data(&mut image, data).map_err(|error| {
+                tracing::error!(%error, "cannot write the data of a sample image");
+                Fault::internal()
+            })?;
+        }
         store::images::insert(connection, &image)?;
     }
     Ok(())
@@ -51,15 +62,25 @@ fn id(number: u8) -> String {
     format!("e3bedded-0000-4000-8000-{number:012}")
 }
 
-/// What stands for the hashes of data that never was.
-fn with_data(mut image: Image, disk_format: &str, size: i64, virtual_size: i64) -> Image {
-    let seed = image.id.replace('-', "");
-    image.disk_format = Some(disk_format.to_owned());
+/// An empty disk of the image's virtual size.
+fn add_data(image: &mut Image, data: &DataDir) -> io::Result<()> {
+    let virtual_size = image.virtual_size.unwrap_or_default();
+    let disk = qcow2::empty_disk(u64::try_from(virtual_size).unwrap_or_default(), &image.id);
+    let mut incoming = data.incoming()?;
+    let digest = upload::write(&mut incoming, &disk)?;
+    data.keep(&mut incoming, &image.id)?;
+    image.size = i64::try_from(digest.size).ok();
+    image.checksum = Some(digest.md5);
+    image.os_hash_value = Some(digest.sha512);
+    Ok(())
+}
+
+/// An active image with a disk of that many GiB. Its data comes with [`add_data`].
+fn with_disk(mut image: Image, min_disk: i64) -> Image {
+    image.disk_format = Some("qcow2".to_owned());
     image.container_format = Some("bare".to_owned());
-    image.size = Some(size);
-    image.virtual_size = Some(virtual_size);
-    image.checksum = Some(seed.clone());
-    image.os_hash_value = Some(seed.repeat(4));
+    image.virtual_size = Some(min_disk * BYTES_PER_GIB);
+    image.min_disk = min_disk;
     image.status = Status::Active;
     image
 }
@@ -79,10 +100,9 @@ fn add_properties(image: &mut Image, properties: &[(&str, &str)]) {
     }
 }
 
-fn distribution(number: u8, name: &str, distro: [&str; 2], size: i64, min_disk: i64) -> Image {
+fn distribution(number: u8, name: &str, distro: [&str; 2], min_disk: i64) -> Image {
     let image = named(number, name, PUBLISHER, Visibility::Public);
-    let mut image = with_data(image, "qcow2", size, min_disk * GIB);
-    image.min_disk = min_disk;
+    let mut image = with_disk(image, min_disk);
     let [distro, version] = distro;
     add_properties(
         &mut image,
@@ -99,20 +119,20 @@ fn distribution(number: u8, name: &str, distro: [&str; 2], size: i64, min_disk: 
 }
 
 fn ubuntu() -> Image {
-    let mut image = distribution(1, "ubuntu-24.04", ["ubuntu", "24.04"], 590 * MIB, 4);
+    let mut image = distribution(1, "ubuntu-24.04", ["ubuntu", "24.04"], 4);
     image.min_ram = 512;
     image.set_tags(vec!["lts".to_owned()]);
     image
 }
 
 fn debian() -> Image {
-    let mut image = distribution(2, "debian-13", ["debian", "13"], 412 * MIB, 3);
+    let mut image = distribution(2, "debian-13", ["debian", "13"], 3);
     image.min_ram = 256;
     image
 }
 
 fn cirros() -> Image {
-    let mut image = distribution(3, "cirros-0.6.2", ["cirros", "0.6.2"], 20 * MIB, 1);
+    let mut image = distribution(3, "cirros-0.6.2", ["cirros", "0.6.2"], 1);
     image.min_ram = 64;
     image
 }
@@ -120,16 +140,15 @@ fn cirros() -> Image {
 /// Cannot be deleted.
 fn golden() -> Image {
     let image = named(4, "golden-web", DEFAULT_PROJECT, Visibility::Private);
-    let mut image = with_data(image, "qcow2", 1_340 * MIB, 10 * GIB);
-    image.min_disk = 10;
+    let mut image = with_disk(image, 10);
     image.protected = true;
     add_properties(&mut image, &[("os_distro", "debian"), ("role", "web")]);
     image
 }
 
-/// Deactivated: seen, but its data cannot be had.
+/// Deactivated: listed, but only an admin may download its data.
 fn withdrawn() -> Image {
-    let mut image = distribution(5, "ubuntu-20.04", ["ubuntu", "20.04"], 620 * MIB, 4);
+    let mut image = distribution(5, "ubuntu-20.04", ["ubuntu", "20.04"], 4);
     image.status = Status::Deactivated;
     image
 }
@@ -142,8 +161,7 @@ fn snapshot() -> Image {
         DEFAULT_PROJECT,
         Visibility::Private,
     );
-    let mut image = with_data(image, "qcow2", 2_210 * MIB, 10 * GIB);
-    image.min_disk = 10;
+    let mut image = with_disk(image, 10);
     let base = id(4);
     add_properties(
         &mut image,
@@ -172,7 +190,10 @@ mod tests {
     #[test]
     fn only_an_empty_store_gets_samples() {
         let store = Store::open(None).unwrap();
-        store.write(|connection| add_to_empty(connection)).unwrap();
+        let data = DataDir::open(None).unwrap();
+        store
+            .write(|connection| add_to_empty(connection, &data))
+            .unwrap();
         store
             .write(|connection| {
                 assert_eq!(to_show(connection)?, Some(id(4)));
@@ -180,7 +201,7 @@ mod tests {
                     assert!(store::images::find(connection, &image.id)?.is_some());
                     store::images::delete(connection, &image.id)?;
                 }
-                add_to_empty(connection)?;
+                add_to_empty(connection, &data)?;
                 assert_eq!(store::images::find(connection, &id(1))?, None);
                 assert_eq!(to_show(connection)?, None);
                 Ok(())

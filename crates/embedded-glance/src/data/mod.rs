@@ -9,6 +9,8 @@ pub(crate) mod upload;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -34,6 +36,10 @@ pub enum DataDirError {
         path: PathBuf,
     },
 }
+
+/// A Glance that is ending may hold the folder this long: a writer thread still has its file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The folder with the data of all images.
 #[derive(Debug)]
@@ -76,10 +82,18 @@ impl DataDir {
             .truncate(false)
             .open(root.join("lock"))
             .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(DataDirError::InUse { path: root }),
-            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        let give_up_at = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < give_up_at => {
+                    thread::sleep(LOCK_INTERVAL);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(DataDirError::InUse { path: root });
+                }
+                Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
         Ok(Self {
             root,

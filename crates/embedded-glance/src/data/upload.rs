@@ -120,6 +120,16 @@ pub(crate) fn receive(
     })
 }
 
+/// Writes data that is at hand; blocks.
+pub(crate) fn write(incoming: &mut Incoming, data: &[u8]) -> io::Result<UploadDigest> {
+    incoming.file.write_all(data)?;
+    Ok(UploadDigest {
+        size: data.len() as u64,
+        md5: hex(&Md5::digest(data)),
+        sha512: hex(&Sha512::digest(data)),
+    })
+}
+
 /// Where more has come than was announced: the end of the block in which the excess lies.
 fn excess(announced: i64, size: u64) -> Option<u64> {
     if announced == 0 || i128::from(size) <= i128::from(announced) {

@@ -13,4 +13,6 @@ mod recorded;
 #[cfg(test)]
 mod recording;
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod uploads;
