@@ -16,7 +16,7 @@ use std::thread;
 use serde_json::Value;
 
 pub use case::{Case, Recorded, cases};
-pub use cloud::Cloud;
+pub use cloud::{Cloud, RawBody};
 pub use deviation::Deviations;
 
 /// How many requests are under way at once, where order cannot matter.
