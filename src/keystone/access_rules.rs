@@ -5,7 +5,8 @@
 //! keystonemiddleware, with one difference: characters that mean something in a regular expression
 //! stand for themselves here, so that `.` does not match any character.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use crate::util::wsgi_path;
+use percent_encoding::{percent_decode_str, percent_encode};
 use regex_lite::{Regex, RegexBuilder, escape};
 
 /// A longer path is never allowed: the longest one served, with a metadata key of 255 characters,
@@ -24,28 +25,6 @@ const COMPILED_BYTES_PER_BYTE: usize = 64;
 /// pattern, both without the literal prefix; beyond it nothing is allowed. A thousand rules with
 /// two wildcards each stay below it.
 const MAX_MATCH_STEPS: usize = 3 << 19;
-
-/// Rules are matched against the path as WSGI servers rebuild it: decoded, then encoded again
-/// except for these.
-const ENCODED_IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_');
 
 /// The rules that came with a token, compiled once. No rules at all allow nothing.
 #[derive(Debug, Clone)]
@@ -81,8 +60,9 @@ impl AccessRules {
         if path.len() > MAX_PATH_BYTES {
             return false;
         }
+        // Rules are matched against the path as a WSGI server rebuilds it.
         let decoded: Vec<u8> = percent_decode_str(path).collect();
-        let path = percent_encode(&decoded, ENCODED_IN_PATHS).to_string();
+        let path = percent_encode(&decoded, wsgi_path::ENCODED).to_string();
         let mut steps_left = MAX_MATCH_STEPS;
         self.0
             .iter()

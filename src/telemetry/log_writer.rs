@@ -1,6 +1,6 @@
 //! Where log lines go: into a buffer of bounded size, which a thread of its own writes out.
 //!
-//! Whoever logs never waits for whoever reads the log. When the buffer is full, lines are dropped and
+//! Logging never waits for the reader of the log. When the buffer is full, lines are dropped and
 //! counted, and the log says how many as soon as it can be written again. One thread writes whole
 //! batches of whole lines, so lines do not run into each other.
 

@@ -7,3 +7,4 @@ pub mod python_json;
 pub mod recent_outcomes;
 pub mod single_flight;
 pub mod slot_table;
+pub mod wsgi_path;

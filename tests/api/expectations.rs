@@ -1,4 +1,4 @@
-//! `Expect: 100-continue`: a body is asked for when it is wanted, and not before the token and the length are checked.
+//! `Expect: 100-continue`: the gateway asks for a body when it reads it, after it has checked token and length.
 
 use rstest::rstest;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::microversion::Microversion;
 use super::routes::ApiVersion;
-use crate::util::python_json;
+use crate::util::{python_json, wsgi_path};
 use serde_json::{Value, json};
 
 /// The `updated` values of Nova 34.
@@ -79,7 +79,7 @@ pub fn one(root: &str, api: ApiVersion, max: Microversion) -> String {
 /// The body of the 300 for a path without a version: the same path under each version.
 #[must_use]
 pub fn choices(root: &str, path: &str, max: Microversion) -> String {
-    let path = percent_encoding::utf8_percent_encode(path, PATH).to_string();
+    let path = percent_encoding::utf8_percent_encode(path, wsgi_path::ENCODED).to_string();
     let choices = [ApiVersion::V2, ApiVersion::V21].map(|api| {
         let document = document(api, max);
         json!({
@@ -90,27 +90,6 @@ pub fn choices(root: &str, path: &str, max: Microversion) -> String {
     });
     python_json::to_string(&json!({ "choices": choices }))
 }
-
-/// The characters that Nova does not percent-encode in the path of a choice.
-const PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'-')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@');
 
 #[cfg(test)]
 mod tests {
